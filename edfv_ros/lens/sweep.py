@@ -1,0 +1,52 @@
+"""One monotone pass of the focus: the unit the volume is built from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.optics import VergenceBins
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FocusSweep:
+    """Focus vergence against time between two turning points, on the camera's clock.
+
+    Attributes:
+        timestamps_us: float64 [N], strictly ascending, unix microseconds.
+        vergence_dpt: float64 [N], strictly ascending (up-sweep) or descending (down-sweep); linear between rows.
+    """
+
+    timestamps_us: NDArray[np.float64]
+    vergence_dpt: NDArray[np.float64]
+
+    @property
+    def start_us(self) -> int:
+        return int(np.ceil(self.timestamps_us[0]))
+
+    @property
+    def end_us(self) -> int:
+        """First microsecond after the sweep."""
+        return int(np.ceil(self.timestamps_us[-1]))
+
+    @property
+    def middle_us(self) -> int:
+        return (self.start_us + self.end_us) // 2
+
+    @property
+    def direction(self) -> int:
+        """+1 while the focus moves towards higher vergence (nearer), -1 while it moves away."""
+        return 1 if self.vergence_dpt[-1] > self.vergence_dpt[0] else -1
+
+    def bin_edge_times_us(self, bins: VergenceBins) -> NDArray[np.int64]:
+        """Times at which the focus crosses the bin edges, ascending, shape [bins.count + 1].
+
+        Segment ``i`` of an up-sweep is bin ``i``; of a down-sweep it is bin ``count - 1 - i``. Edges that the sweep
+        does not reach get its first or last moment, so their bins stay empty. An event at time ``t`` belongs to
+        segment ``i`` where ``edge[i] <= t < edge[i + 1]``.
+        """
+        if self.direction > 0:
+            times = np.interp(bins.edges_dpt, self.vergence_dpt, self.timestamps_us)
+        else:
+            times = np.interp(bins.edges_dpt, self.vergence_dpt[::-1], self.timestamps_us[::-1])[::-1]
+        return np.ceil(times).astype(np.int64)

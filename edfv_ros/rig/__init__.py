@@ -1,0 +1,6 @@
+"""The rig file: one description of camera, lens, sweep and volume."""
+
+from edfv_ros.rig.loading import load_rig
+from edfv_ros.rig.model import Breathing, Calibration, Camera, Intrinsics, Lens, Rig, Sweep, Volume
+
+__all__ = ["Breathing", "Calibration", "Camera", "Intrinsics", "Lens", "Rig", "Sweep", "Volume", "load_rig"]
