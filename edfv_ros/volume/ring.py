@@ -1,0 +1,142 @@
+"""A ring of focus volumes: one is being filled, the last ones serve the estimator."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.events.types import Frame
+from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.optics import VergenceBins
+from edfv_ros.volume.hot_pixels import hot_pixels
+from edfv_ros.volume.slots import Slot, make_slot
+
+
+class SweepVolume:
+    """The closed volume of one sweep. It keeps its place in the ring until every holder has released it."""
+
+    def __init__(self, ring: "VolumeRing", slot: Slot, sweep: FocusSweep, events: int, hot: int) -> None:
+        self._ring = ring
+        self.slot = slot
+        self.sweep = sweep
+        self.events = events
+        self.hot_pixels = hot
+
+    @property
+    def counts(self) -> NDArray[np.int16]:
+        """dI/dv in signed events, int16 [bins, H, W]; the sign already follows the sweep direction."""
+        return self.slot.counts()
+
+    @property
+    def event_count(self) -> NDArray[np.uint16]:
+        """Events of either polarity over the sweep, uint16 [H, W]."""
+        return self.slot.event_count()
+
+    def hold(self) -> "SweepVolume":
+        """Count one more holder, who releases it in the end."""
+        self._ring._hold(self.slot)
+        return self
+
+    def release(self) -> None:
+        self._ring._release(self.slot)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SweepSnapshot:
+    """What a depth estimator gets when a sweep closes.
+
+    Attributes:
+        index: number of the sweep since the start.
+        latest: the sweep to estimate depth for.
+        opposite: the nearest sweep in time that ran in the other direction, if there is one.
+        frame: the newest intensity image exposed during these sweeps, if the camera has one.
+    """
+
+    index: int
+    latest: SweepVolume
+    opposite: SweepVolume | None
+    frame: Frame | None
+
+    def release(self) -> None:
+        """Give the volumes back to the ring; their arrays must not be read afterwards."""
+        self.latest.release()
+        if self.opposite is not None:
+            self.opposite.release()
+
+
+class VolumeRing:
+    """Preallocated volumes, reused so that no sweep allocates.
+
+    A volume that somebody holds is never overwritten: where all slots are held, opening a sweep reports it.
+
+    Args:
+        bins: the vergence axis.
+        resolution: sensor width and height in pixels.
+        slots: volumes kept; two held by the estimator, two waiting for it and one being filled need five.
+        device: ``cpu``, or a torch device such as ``cuda``.
+    """
+
+    def __init__(self, bins: VergenceBins, resolution: tuple[int, int], slots: int = 6, device: str = "cpu") -> None:
+        self.bins = bins
+        self.resolution = resolution
+        self._free = [make_slot(bins.count, *resolution, device) for _ in range(slots)]
+        self._holders: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._slot: Slot | None = None
+        self._sweep: FocusSweep | None = None
+        self._edge_times_us = np.empty(0, np.int64)
+        self._events = 0
+        self.outside = 0
+
+    def open(self, sweep: FocusSweep) -> bool:
+        """Begin to fill a volume; false, and nothing begun, where every slot is still held."""
+        assert self._slot is None, "close or discard the open sweep first"
+        with self._lock:
+            if not self._free:
+                return False
+            self._slot = self._free.pop()
+        self._slot.clear()
+        self._sweep = sweep
+        self._edge_times_us = sweep.bin_edge_times_us(self.bins)
+        self._events = 0
+        return True
+
+    def accumulate(self, events: NDArray[np.void]) -> None:
+        """Count a batch of the open sweep's events: EVENT_DTYPE [N], ascending in time; others are left out."""
+        assert self._slot is not None and self._sweep is not None, "no sweep is open"
+        if not len(events):
+            return
+        timestamps_us = events.view(np.int64).reshape(-1, 2)[:, 0]
+        segments = np.searchsorted(timestamps_us, self._edge_times_us)
+        self.outside += self._slot.add(events, segments, self._sweep.direction)
+        self._events += int(segments[-1] - segments[0])
+
+    def close(self) -> SweepVolume:
+        """End the open sweep and hand its volume out, held once."""
+        assert self._slot is not None and self._sweep is not None, "no sweep is open"
+        slot, self._slot = self._slot, None
+        hot = hot_pixels(slot.event_count())
+        hot_count = int(np.count_nonzero(hot))
+        if hot_count:
+            slot.suppress(hot)
+        self._holders[id(slot)] = 1
+        return SweepVolume(self, slot, self._sweep, self._events, hot_count)
+
+    def discard(self) -> None:
+        """Drop the open sweep, if there is one."""
+        if self._slot is not None:
+            with self._lock:
+                self._free.append(self._slot)
+            self._slot = None
+
+    def _hold(self, slot: Slot) -> None:
+        with self._lock:
+            self._holders[id(slot)] += 1
+
+    def _release(self, slot: Slot) -> None:
+        with self._lock:
+            self._holders[id(slot)] -= 1
+            if self._holders[id(slot)] == 0:
+                del self._holders[id(slot)]
+                self._free.append(slot)
