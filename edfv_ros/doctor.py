@@ -1,0 +1,275 @@
+"""What works on this machine, what is missing and what to do about it."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Status = Literal["ok", "missing", "broken"]
+
+INIVATION_USB_VENDOR = "152a"
+PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 12)
+SHARED_MEMORY_NEEDED_MIB = 256
+CORES_WANTED = 2
+NEEDED_PACKAGES = {
+    "numpy": "numpy",
+    "numba": "numba",
+    "opencv-python-headless": "cv2",
+    "dv-processing": "dv_processing",
+    "onnxruntime": "onnxruntime",
+    "pyserial": "serial",
+    "pydantic": "pydantic",
+    "PyYAML": "yaml",
+}
+UDEV_RULE_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
+UDEV_RULE = 'SUBSYSTEM=="usb", ATTR{idVendor}=="152a", MODE="0666"'
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        group: heading it is shown under.
+        name: the thing looked at.
+        status: ``ok``; ``missing``, something optional is not there; ``broken``, something needed is.
+        finding: what was found, a few words.
+        advice: what to do, empty where nothing is to be done.
+    """
+
+    group: str
+    name: str
+    status: Status
+    finding: str
+    advice: str = ""
+
+
+def examine() -> list[Check]:
+    """Run every check. None needs a device, and none takes longer than importing the packages it looks at."""
+    return [
+        check_python(),
+        *check_packages(),
+        check_cores(),
+        check_shared_memory(),
+        check_memfd(),
+        check_udev_rule(),
+        *check_usb(),
+        check_camera(),
+        *check_serial_ports(),
+        check_torch(),
+        check_onnx_providers(),
+        *check_ros(),
+    ]
+
+
+def is_healthy(checks: Iterable[Check]) -> bool:
+    """Whether everything needed works."""
+    return all(check.status != "broken" for check in checks)
+
+
+def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
+    """The interpreter is one the packages have wheels for."""
+    finding = f"{version[0]}.{version[1]}, {platform.machine()}"
+    if PYTHON_OLDEST <= version <= PYTHON_NEWEST:
+        return Check("software", "Python", "ok", finding)
+    oldest, newest = (".".join(map(str, bound)) for bound in (PYTHON_OLDEST, PYTHON_NEWEST))
+    return Check("software", "Python", "broken", finding, f"use Python {oldest} to {newest}")
+
+
+def check_packages(packages: dict[str, str] = NEEDED_PACKAGES) -> list[Check]:
+    """Every needed package (distribution name to module name) is installed and loads."""
+    return [_check_package(distribution, module) for distribution, module in packages.items()]
+
+
+def _check_package(distribution: str, module: str) -> Check:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module:
+            return Check("software", distribution, "broken", "not installed", f"pip install {distribution}")
+        return Check("software", distribution, "broken", f"{error.name} is not installed", f"pip install {error.name}")
+    except ImportError as error:  # a shared library the wheel expects of the system
+        reason = str(error).splitlines()[0]
+        advice = "apt install libatomic1" if "libatomic" in reason else f"pip install --force-reinstall {distribution}"
+        return Check("software", distribution, "broken", f"does not load: {reason}", advice)
+    return Check("software", distribution, "ok", _version(distribution) or "version unknown")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def check_cores(cores: int | None = None) -> Check:
+    """Capture and depth run in two processes."""
+    cores = len(os.sched_getaffinity(0)) if cores is None else cores
+    if cores >= CORES_WANTED:
+        return Check("machine", "CPU cores", "ok", str(cores))
+    return Check("machine", "CPU cores", "missing", str(cores), "expect lost events: capture and depth share this core")
+
+
+def check_shared_memory(path: Path = Path("/dev/shm"), needed_mib: int = SHARED_MEMORY_NEEDED_MIB) -> Check:
+    """Room for the ring that carries events from the capture process."""
+    name = str(path)
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        return Check("machine", name, "broken", "not writable", f"mount a tmpfs there, {needed_mib} MiB or more")
+    free_mib = shutil.disk_usage(path).free // 2**20
+    if free_mib < needed_mib:
+        advice = f"free some or mount it larger, {needed_mib} MiB or more; docker run --shm-size=1g"
+        return Check("machine", name, "broken", f"{free_mib} MiB free", advice)
+    return Check("machine", name, "ok", f"{free_mib} MiB free")
+
+
+def check_memfd() -> Check:
+    """Anonymous shared memory, which vanishes with its last process."""
+    try:
+        os.close(os.memfd_create("edfv-doctor"))
+    except (AttributeError, OSError) as error:
+        reason = getattr(error, "strerror", None) or "not offered"
+        return Check("machine", "memfd", "broken", reason, "use Linux 3.17 or newer with memfd_create allowed")
+    return Check("machine", "memfd", "ok", "available")
+
+
+def check_udev_rule(folders: Sequence[Path] = UDEV_RULE_FOLDERS) -> Check:
+    """A udev rule lets users open iniVation cameras."""
+    for folder in folders:
+        for rule in sorted(folder.glob("*.rules")):
+            try:
+                if INIVATION_USB_VENDOR in rule.read_text(errors="replace"):
+                    return Check("camera", "udev rule", "ok", str(rule))
+            except OSError:  # a rule that root alone may read says nothing about ours
+                continue
+    advice = (
+        f"echo '{UDEV_RULE}' | sudo tee /etc/udev/rules.d/65-inivation.rules && sudo udevadm control --reload "
+        "&& sudo udevadm trigger, then plug the camera in again"
+    )
+    return Check("camera", "udev rule", "missing", f"none for USB vendor {INIVATION_USB_VENDOR}", advice)
+
+
+def check_usb(devices: Path = Path("/sys/bus/usb/devices"), nodes: Path = Path("/dev/bus/usb")) -> list[Check]:
+    """Cameras on the USB, and whether this user may open them."""
+    if not devices.is_dir():
+        advice = "in a container: docker run -v /dev/bus/usb:/dev/bus/usb --device-cgroup-rule 'c 189:* rmw'"
+        return [Check("camera", "USB", "missing", "no USB in this machine or container", advice)]
+    checks = []
+    for device in sorted(devices.iterdir()):
+        if _attribute(device, "idVendor") != INIVATION_USB_VENDOR:
+            continue
+        bus, number = int(_attribute(device, "busnum") or 0), int(_attribute(device, "devnum") or 0)
+        node = nodes / f"{bus:03d}" / f"{number:03d}"
+        name = _attribute(device, "product") or device.name
+        speed = f"{_attribute(device, 'speed') or '?'} Mbit/s"
+        if os.access(node, os.R_OK | os.W_OK):
+            checks.append(Check("camera", "USB", "ok", f"{name} at {node}, {speed}"))
+        else:
+            checks.append(Check("camera", "USB", "missing", f"{name}: no permission for {node}", "add the udev rule"))
+    return checks or [Check("camera", "USB", "missing", "no iniVation camera", "plug one in, into a USB 3 port")]
+
+
+def _attribute(device: Path, name: str) -> str:
+    path = device / name
+    return path.read_text().strip() if path.is_file() else ""
+
+
+def check_camera() -> Check:
+    """What dv-processing itself finds."""
+    try:
+        import dv_processing as dv
+    except ImportError:
+        return Check("camera", "dv-processing", "missing", "not loaded, see above")
+    try:
+        found = dv.io.camera.discover()
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        return Check(
+            "camera", "dv-processing", "missing", reason, "update the camera's firmware in DV, check the cable"
+        )
+    if not found:
+        return Check("camera", "dv-processing", "missing", "finds no camera", "edfv run and edfv simulate need none")
+    return Check("camera", "dv-processing", "ok", "finds " + ", ".join(_camera_name(camera) for camera in found))
+
+
+def _camera_name(camera: object) -> str:
+    parts = [str(getattr(camera, key)) for key in ("cameraModel", "serialNumber") if hasattr(camera, key)]
+    return " ".join(parts) or str(camera)
+
+
+def check_serial_ports(ports: Sequence[tuple[str, str]] | None = None) -> list[Check]:
+    """Serial ports (device, description) a lens driver may be on, and whether this user may open them."""
+    if ports is None:
+        try:
+            from serial.tools import list_ports
+        except ImportError:
+            return [Check("lens", "serial ports", "missing", "pyserial is not loaded, see above")]
+        ports = sorted((port.device, port.description) for port in list_ports.comports())
+    if not ports:
+        advice = "plug the lens driver in; the virtual lens needs none"
+        return [Check("lens", "serial ports", "missing", "none", advice)]
+    return [_check_serial_port(device, description) for device, description in ports]
+
+
+def _check_serial_port(device: str, description: str) -> Check:
+    finding = description if description and description != "n/a" else "no description"
+    if os.access(device, os.R_OK | os.W_OK):
+        return Check("lens", device, "ok", finding)
+    return Check("lens", device, "missing", f"{finding}: no permission", "sudo usermod -aG dialout $USER, log in again")
+
+
+def check_torch() -> Check:
+    """A GPU that PyTorch can use; everything but speed works without."""
+    driver = Path("/proc/driver/nvidia/version").is_file()
+    if importlib.util.find_spec("torch") is None:
+        if driver:
+            return Check("GPU", "torch", "missing", "NVIDIA driver, no torch", "pip install 'edfv-ros[gpu]'")
+        return Check("GPU", "torch", "missing", "no NVIDIA driver, no torch", "none needed: the CPU does the work")
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        return Check("GPU", "torch", "missing", f"does not load: {reason}", "pip install --force-reinstall torch")
+    if torch.cuda.is_available():
+        return Check("GPU", "torch", "ok", f"{torch.__version__}, {torch.cuda.get_device_name(0)}")
+    advice = "install a torch built for this driver's CUDA" if driver else "none needed: the CPU does the work"
+    return Check("GPU", "torch", "missing", f"{torch.__version__} without a GPU", advice)
+
+
+def check_onnx_providers() -> Check:
+    """What ONNX Runtime can run networks on."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return Check("GPU", "ONNX Runtime", "missing", "not loaded, see above")
+    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    return Check("GPU", "ONNX Runtime", "ok", ", ".join(providers))
+
+
+def check_ros(environment: dict[str, str] | None = None) -> list[Check]:
+    """rclpy for the node, and the parts that only a ROS installation has."""
+    environment = dict(os.environ) if environment is None else environment
+    distribution = environment.get("ROS_DISTRO", "")
+    if importlib.util.find_spec("rclpy") is None:
+        advice = "source /opt/ros/<distribution>/setup.bash, or pip install 'edfv-ros[ros-wheels]'"
+        return [Check("ROS 2", "rclpy", "missing", "not installed: no node, the edfv command works", advice)]
+    try:
+        importlib.import_module("rclpy")
+    except ImportError as error:
+        reason = str(error).splitlines()[0]
+        return [Check("ROS 2", "rclpy", "missing", f"does not load: {reason}", "use the Python that ROS was built for")]
+    origin = f"ROS {distribution}" if distribution else f"wheels {_version('ros-rclpy') or _version('rclpy')}"
+    checks = [Check("ROS 2", "rclpy", "ok", origin)]
+    absent = [name for name in ("launch_ros", "tf2_msgs") if importlib.util.find_spec(name) is None]
+    if absent:
+        advice = "from a ROS installation only: apt install ros-<distribution>-launch-ros ros-<distribution>-tf2-msgs"
+        checks.append(Check("ROS 2", "launch and tf", "missing", f"no {' and no '.join(absent)}", advice))
+    else:
+        checks.append(Check("ROS 2", "launch and tf", "ok", "launch_ros, tf2_msgs"))
+    return checks

@@ -1,0 +1,1 @@
+"""Results on disk: depth arrays, pictures, point clouds, reports."""

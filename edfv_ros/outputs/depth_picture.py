@@ -1,0 +1,88 @@
+"""A depth image in colour, with a metre scale."""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.optics import VergenceBins
+from edfv_ros.optics.resolution import round_depths_m
+
+UNKNOWN_BGR = (205, 205, 205)
+_INK_BGR = (40, 40, 40)
+_MIN_WIDTH_PX = 640
+_MARGIN_PX = 14
+_BAR_WIDTH_PX = 18
+_LABEL_WIDTH_PX = 78
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_SCALE = 0.42
+_MIN_LABEL_DISTANCE_PX = 17
+
+
+def colour_depth(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[np.uint8]:
+    """Colour a depth image: linear in vergence over the sweep, near is warm, far is cold, unknown is grey.
+
+    Args:
+        depth_m: float [H, W], metres, NaN where unknown.
+        bins: the sweep, which fixes the colours, so that pictures of one rig compare.
+
+    Returns:
+        uint8 [H, W, 3], BGR.
+    """
+    known = np.isfinite(depth_m)
+    vergence_dpt = np.divide(1.0, depth_m, out=np.zeros_like(depth_m, np.float32), where=known)
+    level = (vergence_dpt - bins.min_dpt) / (bins.max_dpt - bins.min_dpt)
+    picture = cv2.applyColorMap(np.rint(np.clip(level, 0.0, 1.0) * 255.0).astype(np.uint8), cv2.COLORMAP_TURBO)
+    picture[~known] = UNKNOWN_BGR
+    return picture
+
+
+def depth_picture(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[np.uint8]:
+    """The coloured depth, enlarged where small, beside a scale in metres; uint8 [H', W', 3], BGR."""
+    picture = colour_depth(depth_m, bins)
+    zoom = max(1, math.ceil(_MIN_WIDTH_PX / picture.shape[1]))
+    picture = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+    height, width = picture.shape[:2]
+    sheet_width = width + 3 * _MARGIN_PX + _BAR_WIDTH_PX + _LABEL_WIDTH_PX
+    sheet = np.full((height + 2 * _MARGIN_PX, sheet_width, 3), 255, np.uint8)
+    sheet[_MARGIN_PX : _MARGIN_PX + height, _MARGIN_PX : _MARGIN_PX + width] = picture
+    _draw_scale(sheet, width + 2 * _MARGIN_PX, height, bins)
+    return sheet
+
+
+def _draw_scale(sheet: NDArray[np.uint8], left: int, height: int, bins: VergenceBins) -> None:
+    """Draw the colour bar, near at the top, and label round depths where there is room."""
+    unknown_height = 2 * _MIN_LABEL_DISTANCE_PX
+    top, bottom = _MARGIN_PX, _MARGIN_PX + height - unknown_height
+    levels = np.linspace(255.0, 0.0, bottom - top).astype(np.uint8)[:, None]
+    sheet[top:bottom, left : left + _BAR_WIDTH_PX] = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)
+    swatch = top + height - _BAR_WIDTH_PX
+    sheet[swatch : swatch + _BAR_WIDTH_PX, left : left + _BAR_WIDTH_PX] = UNKNOWN_BGR
+    _write(sheet, left, swatch + _BAR_WIDTH_PX // 2, "unknown")
+
+    near_m = 1.0 / bins.max_dpt
+    far_m = 1.0 / bins.min_dpt if bins.min_dpt > 0.0 else math.inf
+    depths_m = round_depths_m(near_m, far_m)
+    rows = [
+        top + round((bins.max_dpt - 1.0 / depth_m) / (bins.max_dpt - bins.min_dpt) * (bottom - top - 1))
+        for depth_m in depths_m
+    ]
+    taken: list[int] = []
+    for index in [0, len(rows) - 1, *range(1, len(rows) - 1)]:  # the two limits of the sweep first
+        row = rows[index]
+        if all(abs(row - other) >= _MIN_LABEL_DISTANCE_PX for other in taken):
+            taken.append(row)
+            cv2.line(sheet, (left + _BAR_WIDTH_PX, row), (left + _BAR_WIDTH_PX + 4, row), _INK_BGR)
+            _write(sheet, left, row, _metres(depths_m[index]))
+
+
+def _write(sheet: NDArray[np.uint8], left: int, row: int, text: str) -> None:
+    origin = (left + _BAR_WIDTH_PX + 10, row + 4)
+    cv2.putText(sheet, text, origin, _FONT, _FONT_SCALE, _INK_BGR, 1, cv2.LINE_AA)
+
+
+def _metres(depth_m: float) -> str:
+    if math.isinf(depth_m):
+        return "infinity"
+    return f"{depth_m:.3g} m"

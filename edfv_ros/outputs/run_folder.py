@@ -1,0 +1,86 @@
+"""The folder that `edfv run` fills; its names and array types are a contract with other people's scripts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.errors import OutputError
+from edfv_ros.outputs.depth_picture import depth_picture
+from edfv_ros.outputs.files import make_folder, replace_atomically
+from edfv_ros.outputs.plain_json import to_json
+from edfv_ros.outputs.point_cloud import save_point_cloud
+from edfv_ros.rig import Rig
+from edfv_ros.rig.rays import pixel_rays
+
+REPORT_NAME = "report.json"
+_OWN_NAMES = re.compile(r"(depth|confidence)_\d{4,}\.npy|depth_\d{4,}\.png|points_\d{4,}\.ply|report\.json")
+
+
+class RunFolder:
+    """Depth, confidence, picture and points of every sweep, and one report. Every file is whole or absent.
+
+    Args:
+        path: the folder; made where it does not exist.
+        rig: gives the colours their range and the points their rays.
+        overwrite: remove the results of an earlier run; nothing else in the folder is touched.
+
+    Raises:
+        OutputError: the folder cannot be made or written, or holds an earlier run and ``overwrite`` is false.
+    """
+
+    def __init__(self, path: Path, rig: Rig, *, overwrite: bool = False) -> None:
+        self.path = path
+        self._bins = rig.bins
+        self._rays = pixel_rays(rig.camera)
+        make_folder(path)
+        earlier = sorted(entry for entry in path.iterdir() if _OWN_NAMES.fullmatch(entry.name))
+        if earlier and not overwrite:
+            raise OutputError(
+                f"{path}: holds results of an earlier run ({earlier[0].name}): add --overwrite or name another folder"
+            )
+        for entry in earlier:
+            _remove(entry)
+
+    def write_sweep(self, index: int, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+        """Write the four files of sweep ``index`` from float32 [H, W] depth (metres, NaN unknown) and confidence.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        self._save_array(f"depth_{index:04d}.npy", depth_m)
+        self._save_array(f"confidence_{index:04d}.npy", confidence)
+        self._save_bytes(f"depth_{index:04d}.png", _png(depth_picture(depth_m, self._bins)))
+        save_point_cloud(self.path / f"points_{index:04d}.ply", depth_m, confidence, self._rays)
+
+    def write_report(self, report: Any) -> None:
+        """Write ``report.json`` from a dataclass or a mapping; numbers that are not finite become null.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        self._save_bytes(REPORT_NAME, (to_json(report) + "\n").encode())
+
+    def _save_array(self, name: str, array: NDArray[np.float32]) -> None:
+        with replace_atomically(self.path / name) as temporary, temporary.open("wb") as file:
+            np.save(file, array.astype(np.float32, copy=False))
+
+    def _save_bytes(self, name: str, data: bytes) -> None:
+        with replace_atomically(self.path / name) as temporary:
+            temporary.write_bytes(data)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be overwritten: {error.strerror}") from None
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    encoded, data = cv2.imencode(".png", picture)
+    assert encoded
+    return data.tobytes()

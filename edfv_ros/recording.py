@@ -1,0 +1,133 @@
+"""A sweep recording on disk: events, and what is known about the lens beside them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.errors import LensError, RigError, SourceError
+from edfv_ros.rig import Rig, load_rig
+
+EVENTS_NAME = "recording.aedat4"
+LENS_NAME = "lens.csv"
+RIG_NAME = "rig.yaml"
+DEPTH_GT_NAME = "depth_gt.npy"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingFiles:
+    """The files of a recording; None where one is absent.
+
+    Attributes:
+        path: what the user named, a folder or an events file.
+        events: the AEDAT4 file.
+        lens: measured track of the focus, ``timestamp_us,vergence_dpt``.
+        rig: the rig that made the recording.
+        depth_gt: true depth.
+    """
+
+    path: Path
+    events: Path
+    lens: Path | None = None
+    rig: Path | None = None
+    depth_gt: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRecording:
+    """A recording that depth can be computed from."""
+
+    files: RecordingFiles
+    rig: Rig
+    depth_gt_m: NDArray[np.float32] | None
+
+    def depth_gt_of_sweep(self, index: int) -> NDArray[np.float32] | None:
+        """True depth [H, W] of one sweep, NaN unknown; None where there is none for it."""
+        if self.depth_gt_m is None:
+            return None
+        if len(self.depth_gt_m) == 1:
+            return self.depth_gt_m[0]
+        return self.depth_gt_m[index] if index < len(self.depth_gt_m) else None
+
+
+def find_recording(path: Path) -> RecordingFiles:
+    """Find the files of a recording: a folder with ``recording.aedat4``, or an AEDAT4 file alone.
+
+    Raises:
+        SourceError: nothing of that kind is there.
+    """
+    try:
+        is_folder = path.is_dir()
+        if not path.exists():
+            raise SourceError(f"{path}: no such recording: name a folder with {EVENTS_NAME} in it, or an .aedat4 file")
+        events = path / EVENTS_NAME if is_folder else path
+        if not events.is_file():
+            found = sorted(entry.name for entry in path.glob("*.aedat4")) if is_folder else []
+            hint = f"; {path / found[0]} could be named directly" if found else ""
+            raise SourceError(f"{path}: there is no {EVENTS_NAME} in this folder{hint}")
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    if events.suffix != ".aedat4":
+        raise SourceError(f"{path}: a recording of events ends in .aedat4, not {events.suffix or 'nothing'!r}")
+    if not is_folder:
+        return RecordingFiles(path, events)
+
+    def beside(name: str) -> Path | None:
+        return path / name if (path / name).exists() else None
+
+    return RecordingFiles(path, events, lens=beside(LENS_NAME), rig=beside(RIG_NAME), depth_gt=beside(DEPTH_GT_NAME))
+
+
+def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
+    """Open a recording for depth: its rig, its true depth, and the certainty that the lens can be followed.
+
+    Args:
+        path: a sweep-recording folder or an AEDAT4 file.
+        rig_path: a rig file to use in place of the folder's own.
+
+    Raises:
+        SourceError: there is no recording, or its true depth is unreadable.
+        RigError: there is no rig, or it is invalid.
+        LensError: nothing tells where the focus was.
+    """
+    files = find_recording(path)
+    rig_path = rig_path or files.rig
+    if rig_path is None:
+        raise RigError(
+            f"{path}: nothing describes the camera and lens: put a {RIG_NAME} beside {EVENTS_NAME} in a folder, or "
+            "name one with --rig"
+        )
+    rig = load_rig(rig_path)
+    if files.lens is None and rig.sweep.sync != "trigger":
+        raise LensError(
+            f"{path}: nothing tells where the focus was: there is no {LENS_NAME} (header timestamp_us,vergence_dpt, "
+            f"camera clock) and {rig_path} has sweep.sync = {rig.sweep.sync}: add the file, or set sweep.sync: trigger "
+            "if the recording holds an edge at each turning point"
+        )
+    depth_gt_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
+    return SweepRecording(files, rig, depth_gt_m)
+
+
+def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
+    """Read true depth as float32 [N, H, W], metres, NaN unknown.
+
+    Raises:
+        SourceError: the file is damaged or does not fit the rig's camera.
+    """
+    try:
+        depth_m = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError):
+        raise SourceError(f"{path}: not a whole NumPy array file: write it again with numpy.save") from None
+    height_px, width_px = rig.camera.height_px, rig.camera.width_px
+    fits = isinstance(depth_m, np.ndarray) and depth_m.ndim in (2, 3) and depth_m.shape[-2:] == (height_px, width_px)
+    if not fits or depth_m.size == 0 or not np.issubdtype(depth_m.dtype, np.floating):
+        shape = f"{depth_m.dtype} {list(depth_m.shape)}" if isinstance(depth_m, np.ndarray) else "an archive"
+        raise SourceError(
+            f"{path}: holds {shape}, but true depth is float [{height_px}, {width_px}] or "
+            f"[N, {height_px}, {width_px}] as the rig's camera"
+        )
+    depth_m = depth_m.astype(np.float32, copy=False).reshape(-1, height_px, width_px)
+    return np.where(depth_m > 0.0, depth_m, np.float32(np.nan))
