@@ -1,0 +1,1 @@
+"""ROS 2: nodes, messages and parameters, and nothing else."""

@@ -1,0 +1,164 @@
+"""The node's parameters: one table that feeds declaration, validation and docs/parameters.md.
+
+The table is the dataclass :class:`DepthParameters`: a field is a parameter, its type and default are the field's, and
+range, choices and description are kept in the field's metadata. Imports no ROS, so the table can be printed anywhere:
+``python -m edfv_ros.nodes.parameters``.
+"""
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edfv_ros.depth import ESTIMATORS
+from edfv_ros.errors import EdfvError
+
+SOURCES = ("camera", "file", "network", "sim")
+FRAME_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"
+
+
+class ParameterError(EdfvError):
+    """A parameter has a value that is not allowed; the message names it, the value and what is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRules:
+    """What is known of a parameter beyond its name, type and default."""
+
+    description: str
+    runtime: bool = False
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words, empty where any value of the type will do."""
+        if self.choices:
+            return ", ".join(self.choices)
+        return "" if self.minimum is None else f"{self.minimum:g} to {self.maximum:g}"
+
+
+def _parameter(default: Any, description: str, **rules: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"rules": ParameterRules(description, **rules)})
+
+
+@dataclass(frozen=True, slots=True)
+class DepthParameters:
+    """A checked set of parameters, taken as a whole by whoever works with it."""
+
+    rig: str = _parameter(
+        "", "Path of the rig file (camera, lens, sweep). Empty takes the recording's own, or the example rig with sim."
+    )
+    source: str = _parameter("camera", "Where events come from.", choices=SOURCES)
+    path: str = _parameter(
+        "",
+        "For source file: a sweep recording (a folder or its .aedat4). For source network: the stream, "
+        "tcp://HOST:PORT or unix:///PATH. For source camera: a serial number, empty for the one in the rig file.",
+    )
+    camera_name: str = _parameter(
+        "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
+    )
+    estimator: str = _parameter("reversal", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
+    autostart: bool = _parameter(
+        True, "Configure and activate at start, and keep trying. Set false under a lifecycle manager."
+    )
+    loop: bool = _parameter(False, "For source file: start again at its end.")
+    confidence_threshold: float = _parameter(
+        0.5, "Depth of lower confidence becomes NaN in depth and points.", runtime=True, minimum=0.0, maximum=1.0
+    )
+    near_m: float = _parameter(
+        0.0, "Nearer depth becomes -Inf in depth (REP 117) and NaN in points.", runtime=True, minimum=0.0, maximum=1e3
+    )
+    far_m: float = _parameter(
+        0.0,
+        "Farther depth becomes +Inf in depth (REP 117) and NaN in points; 0 sets no limit.",
+        runtime=True,
+        minimum=0.0,
+        maximum=1e3,
+    )
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "DepthParameters":
+        """Check each value and how they fit together.
+
+        Raises:
+            ParameterError: a name is unknown, or a value is of the wrong type, out of range or contradicts another.
+        """
+        for name, value in values.items():
+            check_value(name, value)
+        parameters = cls(**values)
+        if parameters.far_m and parameters.far_m <= parameters.near_m:
+            raise ParameterError(
+                f"far_m = {parameters.far_m:g} must be above near_m = {parameters.near_m:g}, or 0 for no limit"
+            )
+        return parameters
+
+    def require_source(self) -> None:
+        """Check that what the source needs is given; a node may be created before it is.
+
+        Raises:
+            ParameterError: rig or path is missing.
+        """
+        if not self.rig and self.source != "sim":
+            raise ParameterError("the parameter rig is empty: set it to the path of a rig file, e.g. config/rig.yaml")
+        if not self.path and self.source in ("file", "network"):
+            what = "a sweep recording" if self.source == "file" else "a stream such as tcp://127.0.0.1:7777"
+            raise ParameterError(f"the parameter path is empty: source {self.source} needs {what}")
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(DepthParameters)}
+
+
+def rules(name: str) -> ParameterRules:
+    return FIELDS[name].metadata["rules"]
+
+
+def check_value(name: str, value: Any) -> None:
+    """Check one value by itself.
+
+    Raises:
+        ParameterError: the name is unknown or the value is of the wrong type, out of range or not a choice.
+    """
+    if name not in FIELDS:
+        close = difflib.get_close_matches(name, FIELDS, n=1)
+        raise ParameterError(f"unknown parameter {name}" + (f": did you mean {close[0]}?" if close else ""))
+    expected = type(FIELDS[name].default)
+    if type(value) is not expected:
+        raise ParameterError(f"{name} = {value!r}: it must be a {_TYPE_NAMES[expected]}")
+    rule = rules(name)
+    outside = rule.minimum is not None and rule.maximum is not None and not rule.minimum <= value <= rule.maximum
+    if outside or (rule.choices and value not in rule.choices):
+        raise ParameterError(f"{name} = {value!r}: allowed is {rule.allowed}")
+    if name == "camera_name" and value and not re.fullmatch(FRAME_NAME_PATTERN, value):
+        raise ParameterError(f"{name} = {value!r}: use a letter, then letters, digits and underscores")
+
+
+_TYPE_NAMES = {str: "string", bool: "bool", float: "double"}
+
+
+def markdown() -> str:
+    """The table as it stands in docs/parameters.md."""
+    lines = [
+        "# Parameters of the depth node",
+        "",
+        "Written by `python -m edfv_ros.nodes.parameters > docs/parameters.md`; change the table in",
+        "`edfv_ros/nodes/parameters.py`. A parameter that can change at runtime takes effect with the next depth image;",
+        "the others are read when the node is configured.",
+        "",
+        "| name | type | default | allowed | at runtime | meaning |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, field in FIELDS.items():
+        rule = rules(name)
+        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+        shown = f"`{default}`" if default != "" else ""
+        cells = (f"`{name}`", _TYPE_NAMES[type(field.default)], shown, rule.allowed)
+        lines.append(f"| {' | '.join(cells)} | {'yes' if rule.runtime else 'no'} | {rule.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

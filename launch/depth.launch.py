@@ -1,0 +1,106 @@
+"""The depth camera: the node, and rviz where wanted."""
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from edfv_ros.errors import EdfvError
+from edfv_ros.nodes.parameters import FIELDS, rules
+from edfv_ros.rig import load_rig
+
+NODE_ARGUMENTS = ("rig", "source", "path", "camera_name", "estimator", "autostart")
+FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy, Kilted
+TOPICS = ("depth", "points", "confidence", "guide")
+
+
+def generate_launch_description() -> LaunchDescription:
+    config = Path(get_package_share_directory("edfv_ros")) / "config"
+    return LaunchDescription(
+        [
+            *(node_argument(name) for name in NODE_ARGUMENTS),
+            DeclareLaunchArgument("namespace", default_value="", description="Namespace of the node and its topics."),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=str(config / "depth_node.yaml"),
+                description="YAML file with the parameters that are not arguments here.",
+            ),
+            boolean_argument("rviz", False, "Show depth, confidence and points in rviz2."),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                choices=["debug", "info", "warn", "error", "fatal"],
+                description="Least severe messages that the node logs.",
+            ),
+            OpaqueFunction(function=start, args=[config]),
+        ]
+    )
+
+
+def node_argument(name: str) -> DeclareLaunchArgument:
+    """A parameter of the node as a launch argument with the same default, choices and description."""
+    default, rule = FIELDS[name].default, rules(name)
+    if isinstance(default, bool):
+        return boolean_argument(name, default, rule.description)
+    return DeclareLaunchArgument(
+        name, default_value=default, choices=list(rule.choices) or None, description=rule.description
+    )
+
+
+def boolean_argument(name: str, default: bool, description: str) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        name, default_value=str(default).lower(), choices=["true", "false"], description=description
+    )
+
+
+def start(context: LaunchContext, config: Path) -> list[LaunchDescriptionEntity]:
+    namespace = LaunchConfiguration("namespace")
+    arguments = {
+        # With its type: a serial number is a string even where YAML would read a number.
+        name: ParameterValue(LaunchConfiguration(name), value_type=type(FIELDS[name].default))
+        for name in NODE_ARGUMENTS
+    }
+    depth_node = Node(
+        package="edfv_ros",
+        executable="depth_node",
+        name="depth_node",
+        namespace=namespace,
+        parameters=[LaunchConfiguration("params_file"), arguments],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        additional_env=fast_dds_environment(config),
+        output="screen",
+        emulate_tty=True,
+    )
+    if LaunchConfiguration("rviz").perform(context) == "false":
+        return [depth_node]
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        namespace=namespace,
+        arguments=["-d", str(config / "edfv.rviz"), "-f", f"{camera_name(context, config)}_link"],
+        remappings=[(f"/{topic}", topic) for topic in TOPICS],
+        output="log",
+    )
+    return [depth_node, rviz]
+
+
+def fast_dds_environment(config: Path) -> dict[str, str]:
+    """The profile for large messages, unless the user has one."""
+    if any(os.environ.get(name) for name in FAST_DDS_VARIABLES):
+        return {}
+    return dict.fromkeys(FAST_DDS_VARIABLES, str(config / "fastdds.xml"))
+
+
+def camera_name(context: LaunchContext, config: Path) -> str:
+    """The name in the frame ids, as the node will choose it; a rig that cannot be read is the node's to report."""
+    given = LaunchConfiguration("camera_name").perform(context)
+    rig = LaunchConfiguration("rig").perform(context) or str(config / "rig.yaml")
+    try:
+        return given or load_rig(rig).camera.name
+    except EdfvError:
+        return "camera"
