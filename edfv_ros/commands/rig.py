@@ -110,8 +110,7 @@ def _print_report(rig: Rig, report: RigReport) -> None:
     console.print()
     console.print(table)
     console.print(
-        f"\nbest error: one standard deviation, one sweep, a pixel whose focus peak is {TEXTURED_PIXEL_SNR:g} times its "
-        "noise",
+        f"\nbest error: one standard deviation; one sweep, focus peak {TEXTURED_PIXEL_SNR:g} times above its noise",
         style="dim",
     )
 

@@ -33,7 +33,7 @@ def colour_depth(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[np
     known = np.isfinite(depth_m)
     vergence_dpt = np.divide(1.0, depth_m, out=np.zeros_like(depth_m, np.float32), where=known)
     level = (vergence_dpt - bins.min_dpt) / (bins.max_dpt - bins.min_dpt)
-    picture = cv2.applyColorMap(np.rint(np.clip(level, 0.0, 1.0) * 255.0).astype(np.uint8), cv2.COLORMAP_TURBO)
+    picture = _turbo(level)
     picture[~known] = UNKNOWN_BGR
     return picture
 
@@ -42,7 +42,7 @@ def depth_picture(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[n
     """The coloured depth, enlarged where small, beside a scale in metres; uint8 [H', W', 3], BGR."""
     picture = colour_depth(depth_m, bins)
     zoom = max(1, math.ceil(_MIN_WIDTH_PX / picture.shape[1]))
-    picture = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_NEAREST)
+    picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
     height, width = picture.shape[:2]
     sheet_width = width + 3 * _MARGIN_PX + _BAR_WIDTH_PX + _LABEL_WIDTH_PX
     sheet = np.full((height + 2 * _MARGIN_PX, sheet_width, 3), 255, np.uint8)
@@ -51,12 +51,17 @@ def depth_picture(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[n
     return sheet
 
 
+def _turbo(level: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Colours of levels [H, W], 0 cold to 1 warm, uint8 [H, W, 3], BGR."""
+    indices = np.rint(np.clip(level, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_TURBO), np.uint8)
+
+
 def _draw_scale(sheet: NDArray[np.uint8], left: int, height: int, bins: VergenceBins) -> None:
     """Draw the colour bar, near at the top, and label round depths where there is room."""
     unknown_height = 2 * _MIN_LABEL_DISTANCE_PX
     top, bottom = _MARGIN_PX, _MARGIN_PX + height - unknown_height
-    levels = np.linspace(255.0, 0.0, bottom - top).astype(np.uint8)[:, None]
-    sheet[top:bottom, left : left + _BAR_WIDTH_PX] = cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)
+    sheet[top:bottom, left : left + _BAR_WIDTH_PX] = _turbo(np.linspace(1.0, 0.0, bottom - top)[:, None])
     swatch = top + height - _BAR_WIDTH_PX
     sheet[swatch : swatch + _BAR_WIDTH_PX, left : left + _BAR_WIDTH_PX] = UNKNOWN_BGR
     _write(sheet, left, swatch + _BAR_WIDTH_PX // 2, "unknown")

@@ -1,0 +1,102 @@
+"""Sweep-recording folders: what is found, and the one line that is said where something is missing."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edfv_ros.errors import EdfvError, LensError, RigError, SourceError
+from edfv_ros.recording import open_recording
+
+RIG_FILE = Path(__file__).parents[1] / "config" / "rig.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A whole recording, but for its events: nothing here reads them."""
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "recording.aedat4").write_bytes(b"")
+    (folder / "lens.csv").write_text("timestamp_us,vergence_dpt\n0,0.3\n100000,4.2\n")
+    shutil.copy(RIG_FILE, folder / "rig.yaml")
+    return folder
+
+
+def say(error: type[EdfvError], path: Path, rig: Path | None = None) -> str:
+    with pytest.raises(error) as caught:
+        open_recording(path, rig)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_whole_folder(folder: Path) -> None:
+    np.save(folder / "depth_gt.npy", np.full((260, 346), 2.0, np.float32))
+    recording = open_recording(folder)
+    assert recording.files.events == folder / "recording.aedat4"
+    assert recording.files.lens == folder / "lens.csv"
+    truth = recording.depth_gt_of_sweep(5)
+    assert truth is not None and truth.shape == (260, 346) and truth.dtype == np.float32
+
+
+def test_depth_truth_per_sweep(folder: Path) -> None:
+    truth = np.stack([np.full((260, 346), depth, np.float32) for depth in (1.0, 0.0)])
+    np.save(folder / "depth_gt.npy", truth)
+    recording = open_recording(folder)
+    first, second = recording.depth_gt_of_sweep(0), recording.depth_gt_of_sweep(1)
+    assert first is not None and (first == 1.0).all()
+    assert second is not None and np.isnan(second).all(), "zero is no depth"
+    assert recording.depth_gt_of_sweep(2) is None
+
+
+def test_an_aedat4_file_alone_needs_a_rig_with_triggers(folder: Path) -> None:
+    events = folder / "recording.aedat4"
+    assert "--rig" in say(RigError, events)
+    assert open_recording(events, RIG_FILE).files.lens is None
+    telemetry = folder / "telemetry.yaml"
+    telemetry.write_text(RIG_FILE.read_text().replace("sync: trigger", "sync: telemetry"))
+    message = say(LensError, events, telemetry)
+    assert "lens.csv" in message and "timestamp_us,vergence_dpt" in message and "sweep.sync = telemetry" in message
+    assert open_recording(folder, telemetry).files.lens is not None
+
+
+def test_a_folder_without_rig(folder: Path) -> None:
+    (folder / "rig.yaml").unlink()
+    assert "rig.yaml" in say(RigError, folder)
+    assert open_recording(folder, RIG_FILE).rig.camera.name == "davis0"
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    assert "no such recording" in say(SourceError, tmp_path / "absent")
+    assert "no recording.aedat4" in say(SourceError, tmp_path)
+    (tmp_path / "other.aedat4").write_bytes(b"")
+    assert "other.aedat4 could be named" in say(SourceError, tmp_path)
+
+
+def test_wrong_suffix(tmp_path: Path) -> None:
+    (tmp_path / "events.bag").write_bytes(b"")
+    assert ".bag" in say(SourceError, tmp_path / "events.bag")
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [np.ones((3, 4), np.float32), np.ones((260, 346), np.int16), np.ones((0, 260, 346), np.float32), np.ones(())],
+)
+def test_depth_truth_that_does_not_fit(folder: Path, truth: np.ndarray) -> None:
+    np.save(folder / "depth_gt.npy", truth)
+    assert "true depth is float [260, 346]" in say(SourceError, folder)
+
+
+def test_damaged_depth_truth(folder: Path) -> None:
+    truth = folder / "depth_gt.npy"
+    np.save(truth, np.ones((260, 346), np.float32))
+    whole = truth.read_bytes()
+    for damaged in (b"", b"junk", whole[:200], whole[:-8]):
+        truth.write_bytes(damaged)
+        assert "depth_gt.npy" in say(SourceError, folder)
+    np.save(truth, np.array([{"an": "object"}]), allow_pickle=True)
+    assert "depth_gt.npy" in say(SourceError, folder)
+    truth.unlink()
+    truth.mkdir()
+    assert "depth_gt.npy" in say(SourceError, folder)
