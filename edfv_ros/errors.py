@@ -23,3 +23,7 @@ class LensError(EdfvError):
 
 class OutputError(EdfvError):
     """A result cannot be written where it was asked for."""
+
+
+class SimulationError(EdfvError):
+    """A scene, sensor or lens that cannot be simulated was asked for."""
