@@ -66,7 +66,7 @@ def test_points_project_back_onto_their_pixels(tmp_path: Path, rig: Rig, depth_m
     folder.write_sweep(7, depth_m, np.full_like(depth_m, 0.25))
     points = read_ply(tmp_path / "points_0007.ply")
     assert len(points) == np.isfinite(depth_m).sum()
-    np.testing.assert_array_equal(points[:, 2:], np.broadcast_to(np.float32([1.25, 0.25]), (len(points), 2)))
+    np.testing.assert_array_equal(points[:, 2:], np.broadcast_to(np.array([1.25, 0.25], np.float32), (len(points), 2)))
     intrinsics = rig.camera.intrinsics
     columns = points[:, 0] / points[:, 2] * intrinsics.fx_px + intrinsics.cx_px
     rows = points[:, 1] / points[:, 2] * intrinsics.fy_px + intrinsics.cy_px
