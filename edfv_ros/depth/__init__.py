@@ -1,0 +1,5 @@
+"""Depth estimators: a closed sweep in, metric depth with confidence out."""
+
+from edfv_ros.depth.estimator import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
+
+__all__ = ["ESTIMATORS", "DepthEstimate", "DepthEstimator", "open_estimator"]

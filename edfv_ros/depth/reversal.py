@@ -1,0 +1,176 @@
+"""Depth without a network: the vergence at which the polarity reverses, from a model of the whole sweep."""
+
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.depth.aggregate import aggregate
+from edfv_ros.depth.estimator import DepthEstimate
+from edfv_ros.depth.likelihood import CELL_PX, DepthLikelihood
+from edfv_ros.depth.reconstruct import add_intensity_change
+from edfv_ros.optics import ThinLens, VergenceBins
+from edfv_ros.volume import SweepSnapshot
+
+STEP_BINS = 0.5
+SPREAD_BLUR_PX = 1.5
+"""An event is laid back over at most the time in which the blur grows by this much."""
+
+SMALL_STEP_COST = 0.2
+JUMP_COST = 1.0
+SHARPNESS = 4.0
+"""Aggregated cost to log probability; fitted so that confidence is the fraction of right pixels (docs/estimator.md)."""
+
+MIN_CONFIDENCE = 0.1
+REFINE_RADIUS_CELLS = 3
+
+
+class PolarityReversal:
+    """Model-free estimator: no training, any rig.
+
+    The intensity change of the sweep (both directions, where there are two) is compared with what a textured surface
+    at each candidate vergence would cause (:mod:`~edfv_ros.depth.blur_model`), neighbours are made to agree
+    (:mod:`~edfv_ros.depth.aggregate`), which also carries depth into textureless regions from their rims, and the
+    maximum is refined below a bin. The confidence is the posterior probability of being right within one bin.
+
+    Args:
+        optics: the lens; only its blur slope matters.
+        bins: the vergence axis of the volumes.
+    """
+
+    def __init__(self, optics: ThinLens, bins: VergenceBins) -> None:
+        self._bins = bins
+        self._likelihood = DepthLikelihood(optics.blur_slope_px_per_dpt, bins, step=STEP_BINS)
+        slope_px_per_bin = optics.blur_slope_px_per_dpt * bins.width_dpt
+        self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, bins.count / 4))
+
+    def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:
+        volumes = [snapshot.latest] if snapshot.opposite is None else [snapshot.latest, snapshot.opposite]
+        bins, height, width = volumes[0].counts.shape
+        change = np.zeros((height, width, bins), np.float32)
+        for volume in volumes:
+            add_intensity_change(
+                volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(volumes), change
+            )
+        score = self._likelihood(change)
+        cost = aggregate(-score, SMALL_STEP_COST, np.full(score.shape[:2], JUMP_COST, np.float32))
+        label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
+        position = _refine(score, label, REFINE_RADIUS_CELLS)
+        fine = _to_pixels(np.stack([position, confidence, spread]), height, width, CELL_PX, 1.0 / STEP_BINS)
+        return self._estimate_from(*fine)
+
+    def _estimate_from(
+        self, position: NDArray[np.float32], confidence: NDArray[np.float32], spread: NDArray[np.float32]
+    ) -> DepthEstimate:
+        """Turn label positions into metres; depths beyond the sweep by more than half a bin are unknown."""
+        candidates = self._likelihood.candidates
+        vergence_dpt = self._bins.vergence_dpt(candidates[0] + position * STEP_BINS).astype(np.float32)
+        unknown = (confidence < MIN_CONFIDENCE) | (vergence_dpt <= 0)
+        vergence_dpt[unknown] = np.nan
+        return DepthEstimate(
+            vergence_dpt=vergence_dpt,
+            depth_m=1.0 / vergence_dpt,
+            confidence=np.where(unknown, np.float32(0), confidence),
+            sigma_dpt=np.where(unknown, np.float32(np.nan), spread * np.float32(STEP_BINS * self._bins.width_dpt)),
+        )
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _posterior(
+    cost: NDArray[np.float32], sharpness: float, within: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """Best label, its probability to within ``within`` labels, and the posterior's standard deviation in labels."""
+    height, width, labels = cost.shape
+    best = np.empty((height, width), np.int64)
+    confidence = np.empty((height, width), np.float32)
+    spread = np.empty((height, width), np.float32)
+    probability = np.empty(labels, np.float32)
+    for y in range(height):
+        for x in range(width):
+            chosen = 0
+            for c in range(labels):
+                if cost[y, x, c] < cost[y, x, chosen]:
+                    chosen = c
+            total = np.float32(0.0)
+            near = np.float32(0.0)
+            square = np.float32(0.0)
+            for c in range(labels):
+                probability[c] = np.exp(np.float32(sharpness) * (cost[y, x, chosen] - cost[y, x, c]))
+                total += probability[c]
+                square += probability[c] * np.float32((c - chosen) * (c - chosen))
+                if abs(c - chosen) <= within:
+                    near += probability[c]
+            best[y, x] = chosen
+            confidence[y, x] = near / total
+            spread[y, x] = np.sqrt(square / total)
+    return best, confidence, spread
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _refine(score: NDArray[np.float32], label: NDArray[np.int64], radius: int) -> NDArray[np.float32]:
+    """Position of the maximum between labels: parabolas through the data's own score, pooled over agreeing cells.
+
+    Each cell's parabola gives a position and, as its curvature, the weight that position deserves; cells whose label
+    differs by more than one belong to another surface.
+    """
+    height, width, labels = score.shape
+    weight = np.zeros((height, width), np.float32)
+    moment = np.zeros((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            c = min(max(label[y, x], 1), labels - 2)
+            before, here, after = score[y, x, c - 1], score[y, x, c], score[y, x, c + 1]
+            curvature = 2 * here - before - after
+            if curvature > 1e-6:
+                offset = min(max(np.float32(0.5) * (after - before) / curvature, np.float32(-1.5)), np.float32(1.5))
+                weight[y, x] = curvature
+                moment[y, x] = curvature * (c + offset)
+    position = np.empty((height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            total = np.float32(1e-6)
+            pooled = np.float32(1e-6) * label[y, x]
+            for v in range(max(y - radius, 0), min(y + radius + 1, height)):
+                for u in range(max(x - radius, 0), min(x + radius + 1, width)):
+                    if abs(label[v, u] - label[y, x]) <= 1:
+                        total += weight[v, u]
+                        pooled += moment[v, u]
+            position[y, x] = pooled / total
+    return position
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _to_pixels(
+    cells: NDArray[np.float32], height: int, width: int, cell_px: int, same_surface: float
+) -> NDArray[np.float32]:
+    """Interpolate maps from cells to pixels, among cells of the same surface only, so that no pixel floats between two.
+
+    Args:
+        cells: float32 [maps, rows, columns]; the first map tells surfaces apart.
+        height: image height.
+        width: image width.
+        cell_px: pixels per cell.
+        same_surface: largest difference in the first map within a surface.
+    """
+    maps, rows, columns = cells.shape
+    out = np.empty((maps, height, width), np.float32)
+    total = np.empty(maps, np.float32)
+    for y in range(height):
+        fy = (y + 0.5) / cell_px - 0.5
+        y0 = int(np.floor(fy))
+        for x in range(width):
+            fx = (x + 0.5) / cell_px - 0.5
+            x0 = int(np.floor(fx))
+            own = cells[0, y // cell_px, x // cell_px]
+            total[:] = 0.0
+            weight = np.float32(0.0)
+            for v in (y0, y0 + 1):
+                for u in (x0, x0 + 1):
+                    cv, cu = min(max(v, 0), rows - 1), min(max(u, 0), columns - 1)
+                    if abs(cells[0, cv, cu] - own) <= same_surface:
+                        w = np.float32((1 - abs(fy - v)) * (1 - abs(fx - u)))
+                        weight += w
+                        for m in range(maps):
+                            total[m] += w * cells[m, cv, cu]
+            for m in range(maps):
+                out[m, y, x] = total[m] / weight
+    return out
