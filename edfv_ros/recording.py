@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.errors import LensError, RigError, SourceError
+from edfv_ros.errors import OutputError, RigError, SourceError
+from edfv_ros.events.types import SourceInfo
 from edfv_ros.rig import Rig, load_rig
 
 EVENTS_NAME = "recording.aedat4"
@@ -52,7 +53,7 @@ class SweepRecording:
 
 
 def find_recording(path: Path) -> RecordingFiles:
-    """Find the files of a recording: a folder with ``recording.aedat4``, or an AEDAT4 file alone.
+    """Find the files of a recording: a folder with ``recording.aedat4`` (or that file in it), or an AEDAT4 file alone.
 
     Raises:
         SourceError: nothing of that kind is there.
@@ -70,17 +71,30 @@ def find_recording(path: Path) -> RecordingFiles:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
     if events.suffix != ".aedat4":
         raise SourceError(f"{path}: a recording of events ends in .aedat4, not {events.suffix or 'nothing'!r}")
-    if not is_folder:
+    if events.name != EVENTS_NAME:  # a file of its own, what lies beside it is not its
         return RecordingFiles(path, events)
 
     def beside(name: str) -> Path | None:
-        return path / name if (path / name).exists() else None
+        return events.with_name(name) if events.with_name(name).exists() else None
 
     return RecordingFiles(path, events, lens=beside(LENS_NAME), rig=beside(RIG_NAME), depth_gt=beside(DEPTH_GT_NAME))
 
 
+def require_no_recording(folder: Path) -> None:
+    """Make sure that writing a recording into a folder overwrites none.
+
+    Raises:
+        OutputError: parts of a recording are there, or something that is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder}: a file of that name is in the way: name another folder")
+    for name in (EVENTS_NAME, LENS_NAME, RIG_NAME, DEPTH_GT_NAME):
+        if (folder / name).exists():
+            raise OutputError(f"{folder / name}: there is a recording already: name another folder or remove it")
+
+
 def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
-    """Open a recording for depth: its rig, its true depth, and the certainty that the lens can be followed.
+    """Open a recording for depth: its files, its rig and its true depth.
 
     Args:
         path: a sweep-recording folder or an AEDAT4 file.
@@ -89,22 +103,15 @@ def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
     Raises:
         SourceError: there is no recording, or its true depth is unreadable.
         RigError: there is no rig, or it is invalid.
-        LensError: nothing tells where the focus was.
     """
     files = find_recording(path)
     rig_path = rig_path or files.rig
     if rig_path is None:
         raise RigError(
-            f"{path}: nothing describes the camera and lens: put a {RIG_NAME} beside {EVENTS_NAME} in a folder, or "
-            "name one with --rig"
+            f"{path}: nothing describes the camera and the lens: name a rig file with --rig, or put {RIG_NAME} (and "
+            f"{LENS_NAME}, where no trigger marks the turning points) beside {EVENTS_NAME} in one folder"
         )
     rig = load_rig(rig_path)
-    if files.lens is None and rig.sweep.sync != "trigger":
-        raise LensError(
-            f"{path}: nothing tells where the focus was: there is no {LENS_NAME} (header timestamp_us,vergence_dpt, "
-            f"camera clock) and {rig_path} has sweep.sync = {rig.sweep.sync}: add the file, or set sweep.sync: trigger "
-            "if the recording holds an edge at each turning point"
-        )
     depth_gt_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
     return SweepRecording(files, rig, depth_gt_m)
 
@@ -131,3 +138,16 @@ def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
         )
     depth_m = depth_m.astype(np.float32, copy=False).reshape(-1, height_px, width_px)
     return np.where(depth_m > 0.0, depth_m, np.float32(np.nan))
+
+
+def check_resolution(rig: Rig, info: SourceInfo, source: Path | str) -> None:
+    """Compare the rig's camera with the one the events come from.
+
+    Raises:
+        RigError: their resolutions differ.
+    """
+    if rig.camera.resolution != (info.width_px, info.height_px):
+        raise RigError(
+            f"camera.width_px x height_px = {rig.camera.width_px} x {rig.camera.height_px} in the rig contradicts "
+            f"{source}, recorded at {info.width_px} x {info.height_px} by {info.camera}: use the rig that recorded it"
+        )

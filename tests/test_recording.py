@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edfv_ros.errors import EdfvError, LensError, RigError, SourceError
-from edfv_ros.recording import open_recording
+from edfv_ros.errors import EdfvError, OutputError, RigError, SourceError
+from edfv_ros.events.types import SourceInfo
+from edfv_ros.recording import check_resolution, open_recording, require_no_recording
+from edfv_ros.rig import load_rig
 
 RIG_FILE = Path(__file__).parents[1] / "config" / "rig.yaml"
 
@@ -50,15 +52,17 @@ def test_depth_truth_per_sweep(folder: Path) -> None:
     assert recording.depth_gt_of_sweep(2) is None
 
 
-def test_an_aedat4_file_alone_needs_a_rig_with_triggers(folder: Path) -> None:
-    events = folder / "recording.aedat4"
-    assert "--rig" in say(RigError, events)
-    assert open_recording(events, RIG_FILE).files.lens is None
-    telemetry = folder / "telemetry.yaml"
-    telemetry.write_text(RIG_FILE.read_text().replace("sync: trigger", "sync: telemetry"))
-    message = say(LensError, events, telemetry)
-    assert "lens.csv" in message and "timestamp_us,vergence_dpt" in message and "sweep.sync = telemetry" in message
-    assert open_recording(folder, telemetry).files.lens is not None
+def test_an_aedat4_file_alone_needs_a_rig(folder: Path) -> None:
+    alone = folder / "other_name.aedat4"
+    alone.write_bytes(b"")
+    message = say(RigError, alone)
+    assert "--rig" in message and "lens.csv" in message
+    assert open_recording(alone, RIG_FILE).files.lens is None, "what lies beside it may be another recording's"
+
+
+def test_the_events_of_a_folder_stand_for_the_folder(folder: Path) -> None:
+    recording = open_recording(folder / "recording.aedat4")
+    assert recording.files.lens == folder / "lens.csv" and recording.files.rig == folder / "rig.yaml"
 
 
 def test_a_folder_without_rig(folder: Path) -> None:
@@ -100,3 +104,20 @@ def test_damaged_depth_truth(folder: Path) -> None:
     truth.unlink()
     truth.mkdir()
     assert "depth_gt.npy" in say(SourceError, folder)
+
+
+def test_a_recording_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="recording already"):
+        require_no_recording(folder)
+    with pytest.raises(OutputError, match="in the way"):
+        require_no_recording(folder / "lens.csv")
+    (tmp_path / "notes.txt").write_text("kept")
+    require_no_recording(tmp_path)
+    require_no_recording(tmp_path / "absent" / "too")
+
+
+def test_resolutions_must_agree() -> None:
+    rig = load_rig(RIG_FILE)
+    check_resolution(rig, SourceInfo("DAVIS346", 346, 260, ("events",), live=False), "x.aedat4")
+    with pytest.raises(RigError, match="346 x 260 in the rig contradicts x.aedat4, recorded at 320 x 240"):
+        check_resolution(rig, SourceInfo("DVXplorer", 320, 240, ("events",), live=False), "x.aedat4")

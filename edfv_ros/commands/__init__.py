@@ -7,7 +7,9 @@ import typer
 
 from edfv_ros import __version__
 from edfv_ros.commands.doctor import doctor
+from edfv_ros.commands.info import info
 from edfv_ros.commands.rig import rig_app
+from edfv_ros.commands.simulate import simulate
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # what is not an EdfvError is a bug and deserves its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(info)
+app.command()(simulate)
 app.command()(doctor)
 app.add_typer(rig_app, name="rig")
 

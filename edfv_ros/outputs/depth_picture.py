@@ -1,6 +1,7 @@
 """A depth image in colour, with a metre scale."""
 
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,11 +9,12 @@ from numpy.typing import NDArray
 
 from edfv_ros.optics import VergenceBins
 from edfv_ros.optics.resolution import round_depths_m
+from edfv_ros.outputs.files import replace_atomically
 
 UNKNOWN_BGR = (205, 205, 205)
 _INK_BGR = (40, 40, 40)
 _MIN_WIDTH_PX = 640
-_MARGIN_PX = 14
+MARGIN_PX = 14
 _BAR_WIDTH_PX = 18
 _LABEL_WIDTH_PX = 78
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -41,14 +43,31 @@ def colour_depth(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[np
 def depth_picture(depth_m: NDArray[np.float32], bins: VergenceBins) -> NDArray[np.uint8]:
     """The coloured depth, enlarged where small, beside a scale in metres; uint8 [H', W', 3], BGR."""
     picture = colour_depth(depth_m, bins)
-    zoom = max(1, math.ceil(_MIN_WIDTH_PX / picture.shape[1]))
+    zoom = zoom_for(picture.shape[1])
     picture = picture.repeat(zoom, axis=0).repeat(zoom, axis=1)
     height, width = picture.shape[:2]
-    sheet_width = width + 3 * _MARGIN_PX + _BAR_WIDTH_PX + _LABEL_WIDTH_PX
-    sheet = np.full((height + 2 * _MARGIN_PX, sheet_width, 3), 255, np.uint8)
-    sheet[_MARGIN_PX : _MARGIN_PX + height, _MARGIN_PX : _MARGIN_PX + width] = picture
-    _draw_scale(sheet, width + 2 * _MARGIN_PX, height, bins)
+    sheet_width = width + 3 * MARGIN_PX + _BAR_WIDTH_PX + _LABEL_WIDTH_PX
+    sheet = np.full((height + 2 * MARGIN_PX, sheet_width, 3), 255, np.uint8)
+    sheet[MARGIN_PX : MARGIN_PX + height, MARGIN_PX : MARGIN_PX + width] = picture
+    _draw_scale(sheet, width + 2 * MARGIN_PX, height, bins)
     return sheet
+
+
+def zoom_for(width_px: int) -> int:
+    """Whole factor by which an image is enlarged to be looked at."""
+    return max(1, math.ceil(_MIN_WIDTH_PX / width_px))
+
+
+def save_png(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write uint8 [H, W, 3], BGR.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    encoded, data = cv2.imencode(".png", picture)
+    assert encoded
+    with replace_atomically(path) as temporary:
+        temporary.write_bytes(data.tobytes())
 
 
 def _turbo(level: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -60,7 +79,7 @@ def _turbo(level: NDArray[np.floating]) -> NDArray[np.uint8]:
 def _draw_scale(sheet: NDArray[np.uint8], left: int, height: int, bins: VergenceBins) -> None:
     """Draw the colour bar, near at the top, and label round depths where there is room."""
     unknown_height = 2 * _MIN_LABEL_DISTANCE_PX
-    top, bottom = _MARGIN_PX, _MARGIN_PX + height - unknown_height
+    top, bottom = MARGIN_PX, MARGIN_PX + height - unknown_height
     sheet[top:bottom, left : left + _BAR_WIDTH_PX] = _turbo(np.linspace(1.0, 0.0, bottom - top)[:, None])
     swatch = top + height - _BAR_WIDTH_PX
     sheet[swatch : swatch + _BAR_WIDTH_PX, left : left + _BAR_WIDTH_PX] = UNKNOWN_BGR

@@ -4,12 +4,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import OutputError
-from edfv_ros.outputs.depth_picture import depth_picture
+from edfv_ros.outputs.depth_picture import depth_picture, save_png
 from edfv_ros.outputs.files import make_folder, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 from edfv_ros.outputs.point_cloud import save_point_cloud
@@ -53,7 +52,7 @@ class RunFolder:
         """
         self._save_array(f"depth_{index:04d}.npy", depth_m)
         self._save_array(f"confidence_{index:04d}.npy", confidence)
-        self._save_bytes(f"depth_{index:04d}.png", _png(depth_picture(depth_m, self._bins)))
+        save_png(depth_picture(depth_m, self._bins), self.path / f"depth_{index:04d}.png")
         save_point_cloud(self.path / f"points_{index:04d}.ply", depth_m, confidence, self._rays)
 
     def write_report(self, report: Any) -> None:
@@ -62,15 +61,12 @@ class RunFolder:
         Raises:
             OutputError: the file cannot be written.
         """
-        self._save_bytes(REPORT_NAME, (to_json(report) + "\n").encode())
+        with replace_atomically(self.path / REPORT_NAME) as temporary:
+            temporary.write_text(to_json(report) + "\n", encoding="utf-8")
 
     def _save_array(self, name: str, array: NDArray[np.float32]) -> None:
         with replace_atomically(self.path / name) as temporary, temporary.open("wb") as file:
             np.save(file, array.astype(np.float32, copy=False))
-
-    def _save_bytes(self, name: str, data: bytes) -> None:
-        with replace_atomically(self.path / name) as temporary:
-            temporary.write_bytes(data)
 
 
 def _remove(path: Path) -> None:
@@ -78,9 +74,3 @@ def _remove(path: Path) -> None:
         path.unlink()
     except OSError as error:
         raise OutputError(f"{path}: cannot be overwritten: {error.strerror}") from None
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    encoded, data = cv2.imencode(".png", picture)
-    assert encoded
-    return data.tobytes()
