@@ -43,18 +43,19 @@ class TopicRecord:
 
 @dataclass(frozen=True)
 class TopicReport:
-    """What a :class:`TopicRecord` comes to; latencies are NaN where unknown."""
+    """What a :class:`TopicRecord` comes to; latencies are None while unknown."""
 
     messages: int
     rate_hz: float
-    latency_p50_ms: float
-    latency_p90_ms: float
-    latency_max_ms: float
+    latency_p50_ms: float | None
+    latency_p90_ms: float | None
+    latency_max_ms: float | None
 
     @classmethod
     def of(cls, record: TopicRecord) -> "TopicReport":
-        latencies = record.latencies_ms or [float("nan")]
-        p50, p90, highest = np.percentile(latencies, [50, 90, 100])
+        if not record.latencies_ms:
+            return cls(len(record.arrivals_s), record.rate_hz(), None, None, None)
+        p50, p90, highest = np.percentile(record.latencies_ms, [50, 90, 100])
         return cls(len(record.arrivals_s), record.rate_hz(), float(p50), float(p90), float(highest))
 
 
@@ -87,7 +88,7 @@ class DepthListener(Node):
             record.latencies_ms.append((now_s - stamp_s - self._half_sweep_s) * 1e3)
         self.last[name] = message
 
-    def report(self) -> dict[str, dict[str, float]]:
+    def report(self) -> dict[str, dict[str, float | None]]:
         return {name: asdict(TopicReport.of(record)) for name, record in self.records.items()}
 
     def save(self, path: Path) -> None:

@@ -1,6 +1,6 @@
 """Numpy arrays to ROS messages: pure functions, as REP 103, 117 and 118 ask.
 
-Array fields are filled through a memory view: assigning a numpy array or a list to them is several hundred times slower.
+Array fields are filled through a memory view: assigning a numpy array or a list to them is hundreds of times slower.
 """
 
 import sys

@@ -96,14 +96,12 @@ class DepthParameters:
             )
         return parameters
 
-    def require_source(self) -> None:
-        """Check that what the source needs is given; a node may be created before it is.
+    def require_path(self) -> None:
+        """Check that the source has the path it needs; a node may be created before it is known.
 
         Raises:
-            ParameterError: rig or path is missing.
+            ParameterError: the path is missing.
         """
-        if not self.rig and self.source != "sim":
-            raise ParameterError("the parameter rig is empty: set it to the path of a rig file, e.g. config/rig.yaml")
         if not self.path and self.source in ("file", "network"):
             what = "a sweep recording" if self.source == "file" else "a stream such as tcp://127.0.0.1:7777"
             raise ParameterError(f"the parameter path is empty: source {self.source} needs {what}")
@@ -145,8 +143,8 @@ def markdown() -> str:
         "# Parameters of the depth node",
         "",
         "Written by `python -m edfv_ros.nodes.parameters > docs/parameters.md`; change the table in",
-        "`edfv_ros/nodes/parameters.py`. A parameter that can change at runtime takes effect with the next depth image;",
-        "the others are read when the node is configured.",
+        "`edfv_ros/nodes/parameters.py`. A parameter that can change at runtime takes effect with the next depth",
+        "image; the others are read when the node is configured.",
         "",
         "| name | type | default | allowed | at runtime | meaning |",
         "| --- | --- | --- | --- | --- | --- |",

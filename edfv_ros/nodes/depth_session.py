@@ -1,0 +1,152 @@
+"""Keeps a depth pipeline running: starts it, and starts it again after its source broke. No ROS in here."""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+
+from edfv_ros.errors import EdfvError
+from edfv_ros.pipeline import DepthPipeline, PipelineStatistics
+
+PIPELINE_CHECK_S = 0.1
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 8.0
+
+
+class SessionState(Enum):
+    STOPPED = "stopped"
+    RUNNING = "running"
+    WAITING = "waiting to reconnect"
+    ENDED = "end of the recording"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatus:
+    """How a session stands.
+
+    Attributes:
+        state: what it is doing.
+        error: why it is waiting, one line; empty otherwise.
+        reconnects: how often it was started again after an error.
+        statistics: of the pipeline now running or the last one; None before the first.
+    """
+
+    state: SessionState
+    error: str
+    reconnects: int
+    statistics: PipelineStatistics | None
+
+
+class DepthSession:
+    """A pipeline that outlives its source.
+
+    Args:
+        open_pipeline: makes a pipeline, not started yet; whatever else it opens it hands to the stack, which is
+            closed when the pipeline has stopped.
+        loop: start again when the source ends.
+        on_error: called from the session's thread with the error when the source breaks, and with a later one where
+            that says something else.
+        on_recovery: called from the session's thread when it runs again.
+    """
+
+    def __init__(
+        self,
+        open_pipeline: Callable[[ExitStack], DepthPipeline],
+        *,
+        loop: bool,
+        on_error: Callable[[str], None],
+        on_recovery: Callable[[], None],
+    ) -> None:
+        self._open_pipeline = open_pipeline
+        self._loop = loop
+        self._on_error = on_error
+        self._on_recovery = on_recovery
+        self._resources = ExitStack()
+        self._pipeline: DepthPipeline | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="depth session")
+        self._status = SessionStatus(SessionState.STOPPED, "", 0, None)
+
+    @property
+    def status(self) -> SessionStatus:
+        pipeline, status = self._pipeline, self._status
+        if pipeline is None:
+            return status
+        return SessionStatus(status.state, status.error, status.reconnects, pipeline.statistics())
+
+    def start(self) -> None:
+        """Open the source and run.
+
+        Raises:
+            EdfvError: the source cannot be opened; nothing is left open.
+        """
+        self._open()
+        self._set(SessionState.RUNNING)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop the pipeline and release what it had opened."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._close()
+        self._set(SessionState.STOPPED)
+
+    def _open(self) -> None:
+        with ExitStack() as stack:
+            pipeline = self._open_pipeline(stack)
+            stack.callback(pipeline.stop)
+            pipeline.start()
+            self._resources = stack.pop_all()
+        self._pipeline = pipeline
+
+    def _close(self) -> None:
+        pipeline = self._pipeline
+        self._resources.close()
+        if pipeline is not None:
+            self._status = self.status
+        self._pipeline = None
+
+    def _set(self, state: SessionState, error: str = "", reconnects: int | None = None) -> None:
+        last = self._status
+        count = last.reconnects if reconnects is None else reconnects
+        self._status = SessionStatus(state, error, count, last.statistics)
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(PIPELINE_CHECK_S):
+            pipeline = self._pipeline
+            if pipeline is None or pipeline.is_running:
+                continue
+            error = pipeline.statistics().error
+            self._close()
+            if error is None and not self._loop:
+                self._set(SessionState.ENDED)
+                return
+            self._reopen(error or "")
+
+    def _reopen(self, error: str) -> None:
+        """Open again, at once at the end of a recording, with growing pauses after an error."""
+        pause_s = 0.0
+        reported = None
+        while True:
+            if error:
+                self._set(SessionState.WAITING, error)
+                if error != reported:
+                    self._on_error(error)
+                    reported = error
+                pause_s = min(max(FIRST_PAUSE_S, 2.0 * pause_s), LONGEST_PAUSE_S)
+            if self._stopping.wait(pause_s):
+                return
+            try:
+                self._open()
+            except EdfvError as failure:
+                error = str(failure)
+                continue
+            except Exception as failure:  # a bug, but trying again is better than a camera that stays dead
+                error = f"unexpected {type(failure).__name__}: {failure}"
+                continue
+            self._set(SessionState.RUNNING, reconnects=self._status.reconnects + bool(error))
+            if error:
+                self._on_recovery()
+            return

@@ -1,0 +1,129 @@
+"""From parameters to a depth pipeline: check everything first, open devices later. No ROS in here."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from edfv_ros.depth import DepthEstimator, open_estimator
+from edfv_ros.errors import LensError, RigError
+from edfv_ros.events import Capture
+from edfv_ros.events.addresses import parse_address
+from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.opening import open_lens
+from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.nodes.parameters import DepthParameters
+from edfv_ros.nodes.simulated_camera import SimulatedCamera
+from edfv_ros.pipeline import DepthOutput, DepthPipeline
+from edfv_ros.recording import open_recording
+from edfv_ros.rig import Rig, load_rig
+
+
+@dataclass(frozen=True)
+class DepthSetup:
+    """Everything a pipeline needs, checked; opens nothing but the estimator.
+
+    Attributes:
+        parameters: what the user asked for.
+        rig: with the name of the camera that the parameters ask for.
+        rig_path: where it was read.
+        uri: where events come from; empty where the simulated camera will say.
+        recording: folder of the sweep recording, None for live sources.
+        estimator: made for this rig.
+    """
+
+    parameters: DepthParameters
+    rig: Rig
+    rig_path: Path
+    uri: str
+    recording: Path | None
+    estimator: DepthEstimator
+
+    @property
+    def source_name(self) -> str:
+        """The source in words, for log and diagnostics."""
+        return self.uri or "the simulated camera"
+
+    def open_pipeline(self, on_depth: Callable[[DepthOutput], None], stack: ExitStack) -> DepthPipeline:
+        """Make a pipeline, ready to be started; what it needs beside itself is opened into the stack.
+
+        Raises:
+            EdfvError: the source cannot be opened.
+        """
+        uri, rig = self.uri, self.rig
+        if self.parameters.source == "sim":
+            simulated = stack.enter_context(SimulatedCamera(["--rig", str(self.rig_path)]))
+            uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
+        lens = stack.enter_context(sweeping_lens(rig)) if rig.lens.port and self.recording is None else None
+        return DepthPipeline(
+            rig,
+            partial(Capture, uri, real_time=self.recording is not None),
+            partial(open_sweeps, rig, self.recording, lens),
+            self.estimator,
+            on_depth,
+        )
+
+
+@contextmanager
+def sweeping_lens(rig: Rig) -> Iterator[LensDriver]:
+    """Open the rig's lens and let it sweep; afterwards it stands still and is closed.
+
+    Raises:
+        LensError: it cannot be opened, or does not sweep as the rig asks.
+    """
+    sweep = rig.sweep
+    with open_lens(rig) as lens:
+        lens.run_sweep(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)
+        try:
+            yield lens
+        finally:
+            with suppress(LensError):  # unplugged: there is nothing left to stop
+                lens.stop()
+
+
+def _with_lens_port(rig: Rig, port: str) -> Rig:
+    return rig.model_copy(update={"lens": rig.lens.model_copy(update={"driver": "virtual", "port": port})})
+
+
+def prepare(parameters: DepthParameters) -> DepthSetup:
+    """Check parameters, rig, path and model; open no device.
+
+    Raises:
+        EdfvError: one of them is missing or wrong.
+    """
+    parameters.require_path()
+    rig_path = Path(parameters.rig).expanduser() if parameters.rig else None
+    recording, uri = None, ""
+    if parameters.source == "file":
+        opened = open_recording(Path(parameters.path).expanduser(), rig_path)
+        rig, recording, uri = opened.rig, opened.files.path, str(opened.files.path)
+    else:
+        if rig_path is None and parameters.source == "sim":
+            rig_path = example_rig()
+        if rig_path is None:
+            raise RigError("the parameter rig is empty: set it to the path of a rig file; config/rig.yaml is an example")
+        rig = load_rig(rig_path)
+    if parameters.source == "network":
+        uri = str(parse_address(parameters.path))
+    if parameters.source == "camera":
+        uri = f"camera:{parameters.path or rig.camera.serial}"
+    if parameters.camera_name:
+        camera = rig.camera.model_copy(update={"name": parameters.camera_name})
+        rig = rig.model_copy(update={"camera": camera})
+    estimator = open_estimator(parameters.estimator, rig)
+    return DepthSetup(parameters, rig, rig_path or Path(), uri, recording, estimator)
+
+
+def example_rig() -> Path:
+    """config/rig.yaml of this package, in a checkout or installed.
+
+    Raises:
+        RigError: it is in neither place.
+    """
+    package = Path(__file__).parents[1]
+    for folder in (package.parent, *(prefix / "share/edfv_ros" for prefix in (Path(sys.prefix), *package.parents))):
+        if (folder / "config/rig.yaml").is_file():
+            return folder / "config/rig.yaml"
+    raise RigError("config/rig.yaml was not installed with edfv_ros: set the parameter rig to the path of a rig file")

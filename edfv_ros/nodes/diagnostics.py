@@ -1,0 +1,121 @@
+"""What a depth camera says of itself on /diagnostics."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+
+from edfv_ros.nodes.depth_session import SessionState, SessionStatus
+from edfv_ros.nodes.depth_setup import DepthSetup
+from edfv_ros.pipeline import PipelineStatistics
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+SILENT_AFTER_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    time_s: float
+    statistics: PipelineStatistics
+
+
+class DepthDiagnostics:
+    """Turns the node's state into a status; keeps the last counters, so that rates and new losses show.
+
+    Args:
+        node_name: fully qualified name of the node.
+    """
+
+    def __init__(self, node_name: str) -> None:
+        self._name = f"{node_name.lstrip('/')}: depth"
+        self._last: _Sample | None = None
+        self._depth_seen_s = 0.0
+
+    def update(
+        self, setup: DepthSetup | None, session: SessionStatus | None, problem: str, now_s: float | None = None
+    ) -> DiagnosticStatus:
+        """Make the status of this moment.
+
+        Args:
+            setup: None while the node is not configured.
+            session: None while the node is not active.
+            problem: the last error, empty where all is well.
+            now_s: time on a monotonic clock, for tests.
+        """
+        now_s = time.monotonic() if now_s is None else now_s
+        status = DiagnosticStatus(name=self._name)
+        values: dict[str, object] = {}
+        if setup is not None:
+            status.hardware_id = setup.rig.camera.serial or setup.rig.camera.name
+            values |= {"source": setup.source_name, "estimator": setup.parameters.estimator}
+        if session is None or session.statistics is None:
+            self._last = None
+            status.level, status.message = (ERROR, problem) if problem else (OK, _state_without(setup))
+        else:
+            status.level, status.message = self._judge(session, session.statistics, values, now_s)
+        status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+        return status
+
+    def _judge(
+        self, session: SessionStatus, now: PipelineStatistics, values: dict[str, object], now_s: float
+    ) -> tuple[bytes, str]:
+        """Level and message of a session, filling ``values`` with its counters."""
+        last, self._last = self._last, _Sample(now_s, now)
+        if last is None or now.sweeps < last.statistics.sweeps:  # the first look at this pipeline
+            last = None
+            self._depth_seen_s = now_s
+        values |= {"state": session.state.value, "reconnects": session.reconnects}
+        values |= _counters(now)
+        lost: list[str] = []
+        if last is not None:
+            elapsed_s = now_s - last.time_s
+            before = last.statistics
+            if now.depths > before.depths:
+                self._depth_seen_s = now_s
+            values |= {
+                "depth rate (Hz)": (now.depths - before.depths) / elapsed_s,
+                "sweep rate (Hz)": (now.sweeps - before.sweeps) / elapsed_s,
+                "event rate (Mev/s)": (now.events - before.events) / elapsed_s * 1e-6,
+            }
+            lost = _new_losses(before, now)
+        if session.state is SessionState.WAITING:
+            return ERROR, session.error
+        if session.state is SessionState.ENDED:
+            return OK, session.state.value
+        silent_s = now_s - self._depth_seen_s
+        if silent_s >= SILENT_AFTER_S:
+            what = "events arrive" if last is not None and now.events > last.statistics.events else "no events arrive"
+            return WARN, f"no depth for {silent_s:.0f} s; {what}"
+        return (WARN, "losing " + ", ".join(lost)) if lost else (OK, "measuring depth")
+
+
+def _counters(statistics: PipelineStatistics) -> dict[str, object]:
+    values: dict[str, object] = {"sweeps": statistics.sweeps, "depth images": statistics.depths}
+    values |= {"events": statistics.events, "lost events": statistics.lost_events}
+    values |= _flat("dropped sweeps:", statistics.dropped_sweeps)
+    values |= {f"latency {name} (ms)": value for name, value in statistics.latency_ms.items()}
+    return values | _flat("health:", statistics.health)
+
+
+def _new_losses(before: PipelineStatistics, now: PipelineStatistics) -> list[str]:
+    """What was lost since the last look."""
+    losses = []
+    if now.lost_events > before.lost_events:
+        losses.append(f"{now.lost_events - before.lost_events} events")
+    dropped = sum(now.dropped_sweeps.values()) - sum(before.dropped_sweeps.values())
+    if dropped > 0:
+        losses.append(f"{dropped} sweeps")
+    return losses
+
+
+def _state_without(setup: DepthSetup | None) -> str:
+    return "not configured" if setup is None else "configured, not active"
+
+
+def _flat(prefix: str, counters: Mapping[str, int]) -> dict[str, object]:
+    return {f"{prefix} {name.replace('_', ' ')}": count for name, count in counters.items()}
+
+
+def _text(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""Run one node until Ctrl-C or SIGTERM, and end in order."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+import rclpy
+from rclpy._rclpy_pybind11 import RCLError
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.signals import SignalHandlerOptions
+
+from edfv_ros.errors import EdfvError
+
+BAD_INPUT = 2
+
+
+def run_node(make_node: Callable[[], LifecycleNode]) -> int:
+    """Spin a node in a thread of its own until a signal comes, then take it through its shutdown transition.
+
+    rclpy's own handlers would shut ROS down under the node; here the node still can stop its devices in order, and
+    further signals during that change nothing.
+
+    Returns:
+        The exit code of the process: 0 after a signal, 1 after a bug, 2 for wrong arguments or parameters.
+    """
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+    except (EdfvError, RCLError) as error:
+        print(f"depth_node: {' '.join(str(error).split())}", file=sys.stderr)
+        rclpy.try_shutdown()
+        return BAD_INPUT
+
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    failures: list[BaseException] = []
+
+    def spin() -> None:
+        try:
+            executor.spin()
+        except BaseException as error:
+            failures.append(error)
+            node.get_logger().fatal(f"unexpected {type(error).__name__}: {error}")
+        finally:
+            stop.set()
+
+    spinner = threading.Thread(target=spin, name="executor")
+    spinner.start()
+    stop.wait()
+    executor.shutdown()
+    spinner.join()
+    node.trigger_shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 1 if failures else 0

@@ -1,0 +1,108 @@
+"""The virtual rig as a process of its own, streaming like a camera."""
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import Any
+
+from edfv_ros.errors import SourceError
+
+STOP_TIMEOUT_S = 5.0
+
+
+class SimulatedCamera:
+    """Context manager around ``python -m edfv_ros.simulation.live``.
+
+    Args:
+        arguments: command line arguments of the simulator.
+        timeout_s: how long it may take until it streams.
+
+    Attributes:
+        announcement: the JSON object with which the simulator says that it is ready.
+    """
+
+    def __init__(self, arguments: list[str], timeout_s: float = 60.0) -> None:
+        self._command = [sys.executable, "-m", "edfv_ros.simulation.live", *arguments]
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._complaints = tempfile.TemporaryFile()
+        self.announcement: dict[str, Any] = {}
+
+    @property
+    def uri(self) -> str:
+        """Address of its event stream."""
+        return str(self.announcement["uri"])
+
+    @property
+    def lens_port(self) -> str:
+        """Pseudo-terminal of its lens, empty where it sweeps by itself."""
+        return str(self.announcement.get("lens_port") or "")
+
+    def __enter__(self) -> "SimulatedCamera":
+        """Start the simulator and wait until it streams.
+
+        Raises:
+            SourceError: it ended, or did not become ready in time.
+        """
+        # In a session of its own, as Ctrl-C in the terminal is for the node, which then stops the simulator in order.
+        # It ends by itself when its standard input does, so it does not outlive a node that was killed.
+        process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._complaints,
+            start_new_session=True,
+        )
+        self._process = process
+        try:
+            self.announcement = self._wait_until_ready(process)
+        except BaseException:
+            self._stop(process)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._stop(self._process)
+
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        assert process.stdout is not None
+        deadline_s = time.monotonic() + self._timeout_s
+        text = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while b"\n" not in text:
+                if not selector.select(max(0.0, deadline_s - time.monotonic())):
+                    raise SourceError(f"the simulated camera did not start within {self._timeout_s:g} s{self._reason()}")
+                chunk = os.read(process.stdout.fileno(), 65536)
+                if not chunk:
+                    code = process.wait(STOP_TIMEOUT_S)
+                    raise SourceError(f"the simulated camera ended with exit code {code}{self._reason()}")
+                text += chunk
+        return json.loads(text.split(b"\n")[0])
+
+    def _reason(self) -> str:
+        """The last line of what the simulator complained about."""
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode(errors="replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f": {last}" if last else ""
+
+    def _stop(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._complaints.close()

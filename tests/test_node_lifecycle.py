@@ -1,0 +1,134 @@
+"""Every transition of the depth node, run in the test's process."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS is not installed: neither a ROS environment nor the ros-wheels extra")
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from node_process import Observer, ros_context
+from rcl_interfaces.msg import ParameterType
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from edfv_ros.nodes.depth_node import DepthNode
+from edfv_ros.nodes.parameters import FIELDS
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+ROOT = Path(__file__).parents[1]
+NOBODY = "tcp://127.0.0.1:9"
+
+
+@pytest.fixture
+def context():
+    with ros_context() as (context, _):
+        yield context
+
+
+@pytest.fixture
+def make_node(context):
+    nodes = []
+
+    def make(namespace="/", **values):
+        values.setdefault("autostart", False)
+        values.setdefault("rig", str(ROOT / "config/rig.yaml"))
+        overrides = [Parameter(name, value=value) for name, value in values.items()]
+        nodes.append(DepthNode(context=context, namespace=namespace, parameter_overrides=overrides))
+        return nodes[-1]
+
+    yield make
+    for node in nodes:
+        node.trigger_shutdown()
+        node.destroy_node()
+
+
+def test_configure_opens_no_device_and_cleanup_allows_it_again(make_node):
+    node = make_node(source="network", path=NOBODY)
+    threads = threading.active_count()
+    for _ in range(20):
+        assert node.trigger_configure() is SUCCESS
+        assert node.trigger_cleanup() is SUCCESS
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rig": "/nowhere/rig.yaml"}, "/nowhere/rig.yaml: no such rig file"),
+        ({"rig": ""}, "the parameter rig is empty"),
+        ({"source": "network"}, "the parameter path is empty"),
+        ({"source": "network", "path": "127.0.0.1"}, "127.0.0.1: not an address of a camera stream"),
+        ({"source": "file", "path": "/nowhere"}, "/nowhere: no such recording"),
+        ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim"),
+        ({"near_m": 2.0, "far_m": 1.0}, "far_m = 1 must be above near_m = 2"),
+    ],
+)
+def test_what_is_wrong_is_one_line_in_the_diagnostics(context, make_node, values, message):
+    node = make_node(**values)
+    assert node.trigger_configure() is FAILURE
+    observer = Observer(context)
+    observer.subscribe(DiagnosticArray, "/diagnostics", 10)
+    observer.spin_also(node)
+    assert observer.wait_for(lambda: observer.received["/diagnostics"], timeout_s=10.0)
+    (status,) = observer.received["/diagnostics"][-1].status
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message.startswith(message)
+    assert "\n" not in status.message
+
+
+def test_a_corrected_parameter_lets_it_configure(make_node):
+    node = make_node(rig="/nowhere/rig.yaml", source="network", path=NOBODY)
+    assert node.trigger_configure() is FAILURE
+    (result,) = node.set_parameters([Parameter("rig", value=str(ROOT / "config/rig.yaml"))])
+    assert result.successful
+    assert node.trigger_configure() is SUCCESS
+
+
+def test_activation_without_a_source_fails_and_leaves_the_node_inactive(make_node):
+    node = make_node(source="network", path=NOBODY)
+    assert node.trigger_configure() is SUCCESS
+    assert node.trigger_activate() is FAILURE
+    assert node.trigger_cleanup() is SUCCESS
+
+
+def test_every_parameter_is_declared_with_description_and_limits(make_node):
+    node = make_node()
+    for name in FIELDS:
+        descriptor = node.describe_parameter(name)
+        assert descriptor.description
+    assert node.describe_parameter("source").additional_constraints == "One of: camera, file, network, sim"
+    (limits,) = node.describe_parameter("confidence_threshold").floating_point_range
+    assert (limits.from_value, limits.to_value) == (0.0, 1.0)
+    assert node.describe_parameter("loop").type == ParameterType.PARAMETER_BOOL
+
+
+def test_runtime_parameters_change_at_any_time_and_others_only_before_configure(make_node):
+    node = make_node(source="network", path=NOBODY)
+    assert node.trigger_configure() is SUCCESS
+    (changed,) = node.set_parameters([Parameter("confidence_threshold", value=0.8)])
+    assert changed.successful
+    (refused,) = node.set_parameters([Parameter("camera_name", value="left")])
+    assert not refused.successful
+    assert "clean up the node first" in refused.reason
+    assert node.trigger_cleanup() is SUCCESS
+    (accepted,) = node.set_parameters([Parameter("camera_name", value="left")])
+    assert accepted.successful
+
+
+def test_values_that_contradict_each_other_are_refused_together_or_alone(make_node):
+    node = make_node()
+    (alone,) = node.set_parameters([Parameter("near_m", value=2.0)])
+    assert alone.successful
+    (refused,) = node.set_parameters([Parameter("far_m", value=1.0)])
+    assert refused.reason == "far_m = 1 must be above near_m = 2, or 0 for no limit"
+    together = node.set_parameters_atomically([Parameter("near_m", value=0.5), Parameter("far_m", value=1.0)])
+    assert together.successful, together.reason
+
+
+def test_topics_move_with_the_namespace(make_node):
+    node = make_node(namespace="/robot", source="network", path=NOBODY)
+    names = {name for name, _ in node.get_publisher_names_and_types_by_node("depth_node", "/robot")}
+    own = {f"/robot/{name}" for name in ("depth", "camera_info", "points", "confidence", "guide", "lens/state")}
+    assert own | {"/diagnostics"} <= names

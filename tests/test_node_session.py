@@ -1,0 +1,143 @@
+"""A session keeps a pipeline running over errors of its source; the pipelines here are stand-ins that break on order."""
+
+import threading
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import pytest
+
+from edfv_ros.errors import SourceError
+from edfv_ros.nodes import depth_session
+from edfv_ros.nodes.depth_session import DepthSession, SessionState
+
+TIMEOUT_S = 10.0
+
+
+@dataclass
+class Statistics:
+    error: str | None = None
+
+
+class Pipeline:
+    def __init__(self, log):
+        self._log = log
+        self._error = None
+        self.is_running = False
+
+    def start(self):
+        self._log.append("start")
+        self.is_running = True
+
+    def stop(self):
+        self._log.append("stop")
+        self.is_running = False
+
+    def end(self, error=None):
+        self._error = error
+        self.is_running = False
+
+    def statistics(self):
+        return Statistics(self._error)
+
+
+class Bench:
+    """A source that can be opened, refuses while ``refusals`` lasts, and keeps a log."""
+
+    def __init__(self, *, loop=False, refusals=()):
+        self.log, self.errors = [], []
+        self.refusals = list(refusals)
+        self.pipelines = []
+        self.opened, self.recovered = threading.Semaphore(0), threading.Event()
+        self.session = DepthSession(
+            self.open, loop=loop, on_error=self.errors.append, on_recovery=self.recovered.set
+        )
+
+    def open(self, stack: ExitStack):
+        stack.callback(self.log.append, "release")
+        if self.refusals:
+            raise SourceError(self.refusals.pop(0))
+        self.pipelines.append(Pipeline(self.log))
+        self.opened.release()
+        return self.pipelines[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.session.stop()
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(depth_session, "PIPELINE_CHECK_S", 0.005)
+    monkeypatch.setattr(depth_session, "FIRST_PAUSE_S", 0.005)
+    monkeypatch.setattr(depth_session, "LONGEST_PAUSE_S", 0.02)
+
+
+def test_stop_stops_the_pipeline_before_what_it_uses():
+    with Bench() as bench:
+        bench.session.start()
+        assert bench.session.status.state is SessionState.RUNNING
+    assert bench.log == ["start", "stop", "release"]
+    assert bench.session.status.state is SessionState.STOPPED
+
+
+def test_a_source_that_cannot_be_opened_fails_the_start_and_leaves_nothing_open():
+    with Bench(refusals=["no camera found"]) as bench, pytest.raises(SourceError, match="no camera found"):
+        bench.session.start()
+    assert bench.log == ["release"]
+
+
+def test_an_unplugged_source_is_opened_again_and_each_error_reported_once():
+    with Bench() as bench:
+        bench.session.start()
+        assert bench.opened.acquire(timeout=TIMEOUT_S)
+        bench.refusals = ["no camera found", "no camera found", "camera busy"]
+        bench.pipelines[0].end("camera unplugged")
+        assert bench.recovered.wait(TIMEOUT_S)
+        status = bench.session.status
+        assert (status.state, status.reconnects, status.error) == (SessionState.RUNNING, 1, "")
+    assert bench.errors == ["camera unplugged", "no camera found", "camera busy"]
+    assert len(bench.pipelines) == 2
+    assert bench.log == ["start", "stop", "release", "release", "release", "release", "start", "stop", "release"]
+
+
+def test_a_recording_ends():
+    ended = threading.Event()
+    with Bench() as bench:
+        bench.session.start()
+        bench.pipelines[0].end()
+        for _ in range(2000):
+            if bench.session.status.state is SessionState.ENDED:
+                break
+            ended.wait(0.005)
+        assert bench.session.status.state is SessionState.ENDED
+    assert bench.errors == []
+
+
+def test_a_looped_recording_begins_again_without_an_error():
+    with Bench(loop=True) as bench:
+        bench.session.start()
+        for _ in range(3):
+            assert bench.opened.acquire(timeout=TIMEOUT_S)
+            bench.pipelines[-1].end()
+        assert bench.opened.acquire(timeout=TIMEOUT_S)
+        assert bench.session.status.reconnects == 0
+    assert bench.errors == []
+
+
+def test_stopping_interrupts_the_pause_before_a_retry(monkeypatch):
+    monkeypatch.setattr(depth_session, "FIRST_PAUSE_S", 1e3)
+    monkeypatch.setattr(depth_session, "LONGEST_PAUSE_S", 1e3)
+    reported = threading.Event()
+    bench = Bench()
+    bench.session = DepthSession(
+        bench.open, loop=False, on_error=lambda _: reported.set(), on_recovery=bench.recovered.set
+    )
+    bench.session.start()
+    bench.pipelines[0].end("camera unplugged")
+    assert reported.wait(TIMEOUT_S)
+    stopper = threading.Thread(target=bench.session.stop, daemon=True)
+    stopper.start()
+    stopper.join(TIMEOUT_S)
+    assert not stopper.is_alive()
