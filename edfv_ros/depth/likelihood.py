@@ -14,6 +14,11 @@ CELL_PX = 2
 BANDS_PX = ((0.0, 1.0), (1.118, 2.12), (2.12, 4.12), (4.12, 8.1))
 """Standard deviations of the Gaussians whose differences make the bands; 1.118 is 1.0 after halving the image."""
 
+LEAK = 0.1
+LEAK_PX = 8.0
+"""Blur carries intensity over from strong texture nearby, at its own depth: this share of the energy around a patch
+(within this standard deviation) says nothing about the patch."""
+
 _CHANNELS = 64  # OpenCV filters at most 128 at once
 
 
@@ -39,7 +44,7 @@ class DepthLikelihood:
         bins: VergenceBins,
         *,
         step: float = 0.5,
-        margin: float = 1.0,
+        margin: float = 0.5,
         noise_ratio: float = 0.1,
         floor: float = 0.03,
         window_px: float = 3.0,
@@ -68,7 +73,7 @@ class DepthLikelihood:
         low = _smooth(middle, _step_sigma(BANDS_PX[2], CELL_PX))
         lowest = _smooth(low, _step_sigma(BANDS_PX[3], CELL_PX))
         energies = (
-            _halve(_residual_energy(change - smooth, self._models[0])),
+            self._finest_energy(change - smooth),
             _residual_energy(cells - middle, self._models[1]),
             _residual_energy(middle - low, self._models[2]),
             _residual_energy(_halve(low - lowest), self._models[3]),
@@ -78,7 +83,19 @@ class DepthLikelihood:
             for energy, (_, coarse_px) in zip(energies[:3], BANDS_PX[:3], strict=True)
         )
         fourth = _double(_smooth(energies[3], max(self._window_px, BANDS_PX[3][1]) / (2 * CELL_PX)))
-        return _log_likelihood((first, second, third, fourth), self._log_determinants, self._floor)
+        energies = (first, second, third, fourth)
+        floors = np.stack(
+            [self._floor + LEAK * cv2.GaussianBlur(energy[:, :, -1], (0, 0), LEAK_PX / CELL_PX) for energy in energies]
+        )
+        return _log_likelihood(energies, self._log_determinants, floors)
+
+    def _finest_energy(self, band: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Energy per cell of the finest band, from the two pixels of a diagonal: the others say the same."""
+        model = self._models[0]
+        energy = _residual_energy(band[0::2, 0::2], model)
+        energy += _residual_energy(band[1::2, 1::2], model)
+        energy *= 0.5
+        return energy
 
 
 def _step_sigma(band: tuple[float, float], cell_px: int) -> float:
@@ -124,7 +141,7 @@ def _unexplained(
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
 def _log_likelihood(
-    energies: tuple[NDArray[np.float32], ...], log_determinants: NDArray[np.float32], floor: float
+    energies: tuple[NDArray[np.float32], ...], log_determinants: NDArray[np.float32], floors: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Sum over the bands, with one logarithm for all.
 
@@ -133,7 +150,6 @@ def _log_likelihood(
     height, width, channels = energies[0].shape
     candidates = channels - 1
     out = np.empty((height, width, candidates), np.float32)
-    small = np.float32(floor)
     for y in range(height):
         for x in range(width):
             for c in range(candidates):
@@ -141,6 +157,7 @@ def _log_likelihood(
             weights = np.zeros(len(energies), np.float32)
             for k in range(len(energies)):
                 energy = energies[k][y, x]
+                small = floors[k, y, x]
                 weights[k] = energy[candidates] / (energy[candidates] + small)
                 for c in range(candidates):
                     out[y, x, c] *= energy[c] + small

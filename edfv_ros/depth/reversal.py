@@ -15,12 +15,12 @@ STEP_BINS = 0.5
 SPREAD_BLUR_PX = 1.5
 """An event is laid back over at most the time in which the blur grows by this much."""
 
-SMALL_STEP_COST = 0.2
+SMALL_STEP_COST = 0.3
 JUMP_COST = 1.0
 SHARPNESS = 4.0
 """Aggregated cost to log probability; fitted so that confidence is the fraction of right pixels (docs/estimator.md)."""
 
-MIN_CONFIDENCE = 0.1
+MIN_CONFIDENCE = 0.25
 REFINE_RADIUS_CELLS = 3
 
 
