@@ -20,7 +20,7 @@ JUMP_COST = 1.0
 SHARPNESS = 4.0
 """Aggregated cost to log probability; fitted so that confidence is the fraction of right pixels (docs/estimator.md)."""
 
-MIN_CONFIDENCE = 0.25
+MIN_CONFIDENCE = 0.3
 REFINE_RADIUS_CELLS = 3
 
 
