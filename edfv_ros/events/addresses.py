@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from edfv_ros.errors import SourceError
 
-_STREAM_ORDER = ("events", "triggers", "frames", "imu")
+STREAM_ORDER = ("events", "triggers", "frames", "imu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class TcpAddress:
 
     def of(self, stream: str) -> tuple[str, int]:
         """Literal IP address and port of one stream."""
-        return self.host, self.port + _STREAM_ORDER.index(stream)
+        return self.host, self.port + STREAM_ORDER.index(stream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def parse_address(uri: str) -> TcpAddress | UnixAddress:
         raise SourceError(f"{uri}: not an address of a camera stream; write tcp://HOST:PORT") from None
     if parts.scheme != "tcp" or not host or port is None or parts.path.strip("/"):
         raise SourceError(f"{uri}: not an address of a camera stream; write tcp://HOST:PORT, e.g. tcp://127.0.0.1:7777")
-    if port > 65535 - len(_STREAM_ORDER) + 1:
+    if port > 65535 - len(STREAM_ORDER) + 1:
         raise SourceError(f"{uri}: port {port} leaves no room for the streams beside it; use 65532 or less")
     try:
         return TcpAddress(socket.gethostbyname(host), port)

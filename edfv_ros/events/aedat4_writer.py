@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import OutputError
-from edfv_ros.events import aedat4_format
+from edfv_ros.events import aedat4_encoding
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
 EVENTS_PER_PACKET = 10_000
@@ -38,7 +38,7 @@ class Aedat4Writer:
             self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise OutputError(f"{self.path}: cannot write this recording: {error.strerror}") from None
-        self._write([aedat4_format.file_header(info)], stream=None)
+        self._write([aedat4_encoding.file_header(info)], stream=None)
 
     def write(self, packet: Packet) -> None:
         """Write all parts of a packet; parts of streams that were not declared raise ValueError."""
@@ -52,23 +52,23 @@ class Aedat4Writer:
         """Append EVENT_DTYPE [N]; N may be anything, files get packets of at most EVENTS_PER_PACKET."""
         events = _contiguous(events, EVENT_DTYPE)
         for start in range(0, len(events), EVENTS_PER_PACKET):
-            self._write(aedat4_format.event_packet(events[start : start + EVENTS_PER_PACKET]), "events")
+            self._write(aedat4_encoding.event_packet(events[start : start + EVENTS_PER_PACKET]), "events")
 
     def write_triggers(self, triggers: NDArray[np.void]) -> None:
         """Append TRIGGER_DTYPE [N]."""
         if len(triggers):
-            self._write(aedat4_format.trigger_packet(_contiguous(triggers, TRIGGER_DTYPE)), "triggers")
+            self._write(aedat4_encoding.trigger_packet(_contiguous(triggers, TRIGGER_DTYPE)), "triggers")
 
     def write_imu(self, samples: NDArray[np.void]) -> None:
         """Append IMU_DTYPE [N]."""
         if len(samples):
-            self._write(aedat4_format.imu_packet(_contiguous(samples, IMU_DTYPE)), "imu")
+            self._write(aedat4_encoding.imu_packet(_contiguous(samples, IMU_DTYPE)), "imu")
 
     def write_frame(self, frame: Frame) -> None:
         """Append one uint8 [H, W] frame."""
         if frame.image.ndim != 2 or frame.image.dtype != np.uint8:
             raise ValueError(f"a frame is uint8 [H, W], not {frame.image.dtype} {list(frame.image.shape)}")
-        self._write(aedat4_format.frame_packet(frame), "frames")
+        self._write(aedat4_encoding.frame_packet(frame), "frames")
 
     def close(self) -> None:
         """Close the file; closing twice is fine."""
@@ -86,9 +86,7 @@ class Aedat4Writer:
 
     def _write(self, parts: Iterable[bytes | memoryview], stream: str | None) -> None:
         if stream is not None and stream not in self._streams:
-            raise ValueError(
-                f"{self.path}: it was opened without {stream}, with {', '.join(self._streams)}"
-            )
+            raise ValueError(f"{self.path}: it was opened without {stream}, with {', '.join(self._streams)}")
         views = [memoryview(part) for part in parts]
         try:
             while views:

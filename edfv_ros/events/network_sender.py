@@ -6,14 +6,17 @@ import random
 import selectors
 import socket
 import threading
+import time
+from pathlib import Path
 from types import TracebackType
 
 from edfv_ros.errors import SourceError
-from edfv_ros.events import aedat4_format
+from edfv_ros.events import aedat4_encoding
 from edfv_ros.events.addresses import TcpAddress, UnixAddress, parse_address
 from edfv_ros.events.types import Packet, SourceInfo
 
 _EVENTS_PER_PACKET = 10_000
+_CLOSING_GRACE_S = 0.25
 
 
 class NetworkSender:
@@ -21,7 +24,8 @@ class NetworkSender:
 
     It speaks the wire format itself: dv-processing has no way from arrays to its event stores that keeps up with a
     camera, and its NetworkWriter hangs when it is deleted. One thread accepts receivers; :meth:`send` writes in the
-    caller's thread. What is sent while nobody listens is gone, as with a camera.
+    caller's thread. What is sent while nobody listens is gone, as with a camera. The receivers must live in other
+    processes: dv's NetworkReader holds the interpreter lock while it waits to be greeted.
 
     Usage::
 
@@ -66,20 +70,25 @@ class NetworkSender:
         Triggers, frames and imu go first, so that a receiver that sees an event has been sent what preceded it.
         """
         if len(packet.triggers):
-            self._send("triggers", aedat4_format.trigger_packet(packet.triggers))
+            self._send("triggers", aedat4_encoding.trigger_packet(packet.triggers))
         if len(packet.imu):
-            self._send("imu", aedat4_format.imu_packet(packet.imu))
+            self._send("imu", aedat4_encoding.imu_packet(packet.imu))
         for frame in packet.frames:
-            self._send("frames", aedat4_format.frame_packet(frame))
+            self._send("frames", aedat4_encoding.frame_packet(frame))
         for start in range(0, len(packet.events), _EVENTS_PER_PACKET):
-            self._send("events", aedat4_format.event_packet(packet.events[start : start + _EVENTS_PER_PACKET]))
+            self._send("events", aedat4_encoding.event_packet(packet.events[start : start + _EVENTS_PER_PACKET]))
         with self._changed:
             return bool(self._receivers["events"])
 
     def close(self) -> None:
-        """Disconnect everybody, free the ports, remove socket files; closing twice is fine."""
+        """Disconnect everybody, free the ports, remove socket files; closing twice is fine.
+
+        Waits a quarter second first: dv's readers throw away what they have not delivered when a connection ends.
+        """
         if self._wake_write.fileno() < 0:
             return
+        if any(self._receivers.values()):
+            time.sleep(_CLOSING_GRACE_S)
         self._wake_write.send(b"x")
         self._thread.join()
         with self._changed:
@@ -98,8 +107,8 @@ class NetworkSender:
     ) -> None:
         self.close()
 
-    def _send(self, stream: str, parts: aedat4_format.Parts) -> None:
-        message = aedat4_format.network_message(parts)
+    def _send(self, stream: str, parts: aedat4_encoding.Parts) -> None:
+        message = aedat4_encoding.network_message(parts)
         with self._changed:
             receivers = list(self._receivers[stream])
         for receiver in receivers:
@@ -123,7 +132,7 @@ class NetworkSender:
                     self._welcome(key.data, listeners[key.data])
 
     def _welcome(self, stream: str, listener: socket.socket) -> None:
-        header = aedat4_format.network_header(self._info, stream)
+        header = aedat4_encoding.network_header(self._info, stream)
         try:
             receiver, _ = listener.accept()
             receiver.settimeout(self._stall_timeout_s)
@@ -155,14 +164,32 @@ def _listen(
     return address, _bind(address, streams)
 
 
+def _new_socket(address: TcpAddress | UnixAddress) -> socket.socket:
+    return socket.socket(socket.AF_INET if isinstance(address, TcpAddress) else socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket file whose server died; a file that somebody serves, or that is no socket, stays."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return
+
+
 def _bind(address: TcpAddress | UnixAddress, streams: tuple[str, ...]) -> dict[str, socket.socket]:
-    family = socket.AF_INET if isinstance(address, TcpAddress) else socket.AF_UNIX
     listeners: dict[str, socket.socket] = {}
     try:
         for stream in streams:
-            listener = listeners[stream] = socket.socket(family, socket.SOCK_STREAM)
-            if family == socket.AF_INET:
+            listener = listeners[stream] = _new_socket(address)
+            if isinstance(address, TcpAddress):
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            else:
+                _remove_stale(address.of(stream))
             listener.bind(address.of(stream))
             listener.listen()
     except OSError as error:

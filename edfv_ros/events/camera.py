@@ -1,0 +1,162 @@
+"""A live iniVation camera as a source of events."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from edfv_ros.errors import SourceError
+from edfv_ros.events.pixels import grey
+from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
+
+_COMMIT_INTERVAL = timedelta(milliseconds=1)
+_READ_TIMEOUT_S = 0.01
+_POLL_S = 0.0005
+_MAX_BATCHES = 8
+
+_ACCESS = "install the udev rule 65-inivation.rules (USB vendor 152a), replug the camera and close other programs"
+_FIRMWARE = "update its firmware with DV's Flashy where it is old"
+
+
+class CameraSource:
+    """The first camera found, or the one with a given serial number."""
+
+    def __init__(self, serial: str = "") -> None:
+        """Open the camera and switch on events, frames, imu and the detector of trigger edges, where it has them.
+
+        Raises:
+            SourceError: no camera, no permission, old firmware.
+        """
+        dv = _load_dv()
+        self._name = f"camera:{serial}"
+        descriptors = _attempt(dv.io.camera.discover, f"{self._name}: the USB bus cannot be searched; {_ACCESS}")
+        serials = [str(descriptor.serialNumber) for descriptor in descriptors]
+        if not descriptors:
+            raise SourceError(f"{self._name}: no camera found; plug it in, and {_ACCESS}")
+        if serial and serial not in serials:
+            raise SourceError(f"{self._name}: no camera with this serial number; found {', '.join(serials)}")
+        self.opened_us = time.time_ns() // 1000
+        descriptor = descriptors[serials.index(serial) if serial else 0]
+        self._camera: Any = _attempt(
+            lambda: dv.io.camera.open(descriptor), f"{self._name}: the camera does not open; {_ACCESS}, or {_FIRMWARE}"
+        )
+        self._switch_on()
+        width_px, height_px = self._camera.getEventResolution()
+        available = {
+            "events": self._camera.isEventStreamAvailable(),
+            "frames": self._camera.isFrameStreamAvailable(),
+            "imu": self._camera.isImuStreamAvailable(),
+            "triggers": self._camera.isTriggerStreamAvailable(),
+        }
+        streams = tuple(name for name, there in available.items() if there)
+        self._info = SourceInfo(str(self._camera.getCameraName()), width_px, height_px, streams, live=True)
+
+    @property
+    def info(self) -> SourceInfo:
+        return self._info
+
+    def read(self) -> Packet:
+        """Return what the camera delivered, an empty packet when that is nothing for 10 ms.
+
+        Raises:
+            SourceError: the camera was unplugged.
+        """
+        deadline_s = time.monotonic() + _READ_TIMEOUT_S
+        while True:
+            packet = self._poll()
+            if len(packet.events) or len(packet.triggers) or len(packet.imu) or packet.frames:
+                return packet
+            if not self._camera.isRunning():
+                raise SourceError(
+                    f"{self._name}: {self._info.camera} stopped; check its cable and power, then reopen it"
+                )
+            if time.monotonic() >= deadline_s:
+                return packet
+            time.sleep(_POLL_S)  # every call into dv holds the interpreter lock
+
+    def close(self) -> None:
+        """Give the camera back."""
+        self._camera = None
+
+    def _switch_on(self) -> None:
+        self._camera.setTimeInterval(_COMMIT_INTERVAL)
+        for setting in (
+            "setEventsRunning",
+            "setFramesRunning",
+            "setImuRunningAccelerometer",
+            "setImuRunningGyroscope",
+            "setDetectorRisingEdges",
+            "setDetectorFallingEdges",
+            "setDetectorRunning",
+        ):
+            if hasattr(self._camera, setting):  # a DVXplorer has no frames, a Mini no detector
+                getattr(self._camera, setting)(True)
+
+    def _poll(self) -> Packet:
+        camera = self._camera
+        try:
+            events = _drain(camera.getNextEventBatch)
+            triggers = _drain(camera.getNextTriggerBatch) if "triggers" in self._info.streams else []
+            samples = _drain(camera.getNextImuBatch) if "imu" in self._info.streams else []
+            frames = _drain(camera.getNextFrame) if "frames" in self._info.streams else []
+        except RuntimeError as error:
+            raise SourceError(f"{self._name}: the camera broke off: {_first_line(error)}; replug it") from None
+        return Packet(
+            _joined([batch.numpy() for batch in events]),
+            np.array([(item.timestamp, int(item.type)) for batch in triggers for item in batch], TRIGGER_DTYPE),
+            np.array([_imu_row(sample) for batch in samples for sample in batch], IMU_DTYPE),
+            tuple(_frame(frame) for frame in frames),
+        )
+
+
+def _load_dv() -> Any:
+    try:
+        import dv_processing
+    except ImportError as error:
+        raise SourceError(
+            f"dv-processing does not load: {_first_line(error)}; apt install libatomic1, pip install dv-processing"
+        ) from None
+    return dv_processing
+
+
+def _attempt(action: Callable[[], Any], problem: str) -> Any:
+    try:
+        return action()
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise SourceError(f"{problem} ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    """dv-processing puts a place in its source in front of what happened, and a stack trace behind."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("/") and not line.startswith("Stacktrace")]
+    return (told or lines or [type(error).__name__])[0]
+
+
+def _drain(get_next: Callable[[], Any]) -> list[Any]:
+    """Take what is there; a bound keeps one busy stream from holding up the others."""
+    taken: list[Any] = []
+    while len(taken) < _MAX_BATCHES and (item := get_next()) is not None:
+        taken.append(item)
+    return taken
+
+
+def _joined(arrays: list[np.ndarray]) -> np.ndarray:
+    if len(arrays) == 1:
+        return arrays[0]
+    raw = [array.view(np.int64) for array in arrays]  # field by field would be slow
+    return np.concatenate(raw).view(EVENT_DTYPE) if raw else np.empty(0, EVENT_DTYPE)
+
+
+def _imu_row(sample: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+    return (
+        sample.timestamp,
+        (sample.accelerometerX, sample.accelerometerY, sample.accelerometerZ),
+        (sample.gyroscopeX, sample.gyroscopeY, sample.gyroscopeZ),
+    )
+
+
+def _frame(frame: Any) -> Frame:
+    return Frame(frame.timestamp, frame.exposure // timedelta(microseconds=1), grey(frame.image))

@@ -1,0 +1,179 @@
+"""The process that reads a source: ``python -m edfv_ros.events.capture_process PIPE RING``, started by Capture."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from edfv_ros.errors import EdfvError
+from edfv_ros.events.aedat4_writer import Aedat4Writer
+from edfv_ros.events.health import StreamHealth
+from edfv_ros.events.messages import Batch, Ended, Failed, Message, Opened, Request, RingFull
+from edfv_ros.events.opening import CheckedSource, open_source
+from edfv_ros.events.ring import EventRing
+from edfv_ros.events.types import Packet
+
+_MAX_BATCH_EVENTS = 10_000
+_WAIT_S = 0.002
+_TELL_FULL_AFTER_S = 0.2
+
+
+class Outbox:
+    """Messages on their way into the pipe, sent by a thread, so that a parent that does not read holds up nobody."""
+
+    _MAX_MESSAGES = 1024
+    _MAX_BYTES = 64 << 20
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._waiting: deque[Message] = deque()
+        self._waiting_bytes = 0
+        self._changed = threading.Condition()
+        self._broken = False
+        threading.Thread(target=self._send, name="outbox", daemon=True).start()
+
+    @property
+    def full(self) -> bool:
+        return len(self._waiting) >= self._MAX_MESSAGES or self._waiting_bytes >= self._MAX_BYTES
+
+    @property
+    def broken(self) -> bool:
+        """Whether the parent is gone."""
+        return self._broken
+
+    def put(self, message: Message) -> None:
+        with self._changed:
+            self._waiting.append(message)
+            self._waiting_bytes += _pipe_bytes(message)
+            self._changed.notify_all()
+
+    def drained(self, timeout_s: float) -> bool:
+        """Wait until all is sent or the parent is gone."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting or self._broken, timeout_s)
+
+    def _send(self) -> None:
+        while not self._broken:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                message = self._waiting[0]
+            try:
+                self._pipe.send(message)
+            except OSError:
+                self._broken = True
+            with self._changed:
+                self._waiting.popleft()
+                self._waiting_bytes -= _pipe_bytes(message)
+                self._changed.notify_all()
+
+
+class CaptureProcess:
+    """Reads one source to its end: recording first, then ring and pipe."""
+
+    def __init__(self, pipe: Connection, ring: EventRing, source: CheckedSource, recorder: Aedat4Writer | None) -> None:
+        self._pipe = pipe
+        self._ring = ring
+        self._source = source
+        self._recorder = recorder
+        self._outbox = Outbox(pipe)
+        self._parent = os.getppid()
+        self._lost_events = 0
+
+    def run(self) -> None:
+        """Capture until the source ends or breaks, or the parent closes the pipe or dies."""
+        last = self._capture()
+        if last is not None:
+            self._outbox.put(last)
+            while not (self._outbox.drained(_WAIT_S) or self._unwanted()):
+                pass
+
+    def _capture(self) -> Ended | Failed | None:
+        try:
+            while not self._unwanted():
+                packet = self._source.read()
+                if packet is None:
+                    return Ended(self._source.health)
+                if self._recorder is not None:
+                    self._recorder.write(packet)
+                self._hand_on(packet)
+        except EdfvError as error:
+            return Failed(error, self._source.health)
+        return None
+
+    def _hand_on(self, packet: Packet) -> None:
+        self._lost_events += packet.lost_events
+        size = min(_MAX_BATCH_EVENTS, self._ring.capacity // 4)
+        chunks = [packet.events[start : start + size] for start in range(0, len(packet.events), size)]
+        extras = packet
+        for events in chunks or [packet.events]:
+            if self._source.info.live:
+                if not self._outbox.full and len(events) <= self._ring.free:
+                    self._put(events, extras)
+                    extras = Packet()
+                else:
+                    self._lost_events += len(events)
+                    self._source.lose(len(events))
+            elif self._wait_for_room(len(events)):
+                self._put(events, extras)
+                extras = Packet()
+        if extras is packet and not self._outbox.full and _has_extras(packet):
+            self._put(packet.events[:0], extras)
+
+    def _put(self, events: "np.ndarray[tuple[int], np.dtype[np.void]]", extras: Packet) -> None:
+        for start, count in self._ring.write(events) or [(0, 0)]:
+            self._outbox.put(
+                Batch(start, count, self._lost_events, self._source.health, extras.triggers, extras.imu, extras.frames)
+            )
+            self._lost_events = 0
+            extras = Packet()
+
+    def _wait_for_room(self, events: int) -> bool:
+        """Wait until ring and pipe have room; return False when nobody wants it any more."""
+        tell_at_s = time.monotonic() + _TELL_FULL_AFTER_S
+        while self._outbox.full or self._ring.free < events:
+            if self._unwanted(_WAIT_S):
+                return False
+            if self._ring.free < events and time.monotonic() >= tell_at_s:
+                self._outbox.put(RingFull(self._ring.written, events))
+                tell_at_s = float("inf")
+        return True
+
+    def _unwanted(self, timeout_s: float = 0.0) -> bool:
+        """Whether the parent closed its end of the pipe (it never sends) or died."""
+        return self._outbox.broken or self._pipe.poll(timeout_s) or os.getppid() != self._parent
+
+
+def _pipe_bytes(message: Message) -> int:
+    return message.pipe_bytes if isinstance(message, Batch) else 1000
+
+
+def _has_extras(packet: Packet) -> bool:
+    return bool(len(packet.triggers) or len(packet.imu) or packet.frames)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
+    pipe = Connection(int(sys.argv[1]))
+    ring = EventRing(int(sys.argv[2]))
+    os.close(int(sys.argv[2]))
+    request: Request = pipe.recv()
+    try:
+        source = open_source(request.uri, real_time=request.real_time)
+        recorder = None if request.record_to is None else Aedat4Writer(request.record_to, source.info)
+    except EdfvError as error:
+        pipe.send(Failed(error, StreamHealth()))
+        return
+    pipe.send(Opened(source.info))
+    CaptureProcess(pipe, ring, source, recorder).run()
+    if recorder is not None:
+        recorder.close()
+    source.close()
+
+
+if __name__ == "__main__":
+    main()
