@@ -55,7 +55,7 @@ class Scene:
     @cached_property
     def depth_m(self) -> Image:
         """Ground truth: z of the surface that covers most of each pixel, float32 [H, W]."""
-        canvas = np.empty((self.height_px + 2 * self.margin_px, self.width_px + 2 * self.margin_px), np.float32)
+        canvas = np.zeros((self.height_px + 2 * self.margin_px, self.width_px + 2 * self.margin_px), np.float32)
         for layer in self.layers:
             depth = _pixel_mean(layer.depth_m)
             height, width = depth.shape
@@ -67,7 +67,7 @@ class Scene:
     @cached_property
     def sharp(self) -> Image:
         """The picture of a pinhole in this place: linear radiance, float32 [H, W]."""
-        canvas = np.empty((self.height_px + 2 * self.margin_px, self.width_px + 2 * self.margin_px), np.float32)
+        canvas = np.zeros((self.height_px + 2 * self.margin_px, self.width_px + 2 * self.margin_px), np.float32)
         for layer in self.layers:
             coverage = np.ones_like(layer.radiance) if layer.coverage is None else layer.coverage
             height, width = (side // SUPERSAMPLING for side in layer.radiance.shape)
@@ -143,8 +143,8 @@ class _Studio:
         return self.rays(SUPERSAMPLING)
 
     def texture(self, names: tuple[str, ...], depth_m: float) -> Texture:
-        """A random one of ``names`` whose pattern is 120 to 260 pixels wide at ``depth_m``."""
-        tile_m = self.rng.uniform(120.0, 260.0) * depth_m / self.focal_px
+        """A random one of ``names`` whose pattern is 180 to 320 pixels wide at ``depth_m``."""
+        tile_m = self.rng.uniform(180.0, 320.0) * depth_m / self.focal_px
         return Texture.random(str(self.rng.choice(names)), self.rng, tile_m)
 
     def vergences(self, count: int) -> NDArray[np.float64]:
@@ -155,7 +155,7 @@ class _Studio:
 
 
 _LIVELY = ("grain", "wood", "checks", "speckle", "bricks", "print", "weave")
-_CALM = ("grain", "wood", "weave", "plain")
+_GROUND = ("grain", "wood", "weave", "speckle", "grain", "plain")
 
 
 def make_scene(kind: str, seed: int, rig: Rig) -> Scene:
@@ -195,7 +195,7 @@ def _tabletop(studio: _Studio) -> list[Layer]:
         foot = np.array([x, y, 1.0]) / vergence
         size_m = rng.uniform(45.0, 90.0) / studio.focal_px / vergence * (0.75 + 0.5 * (vergence < 1.5))
         stands.append((foot, size_m))
-    layers = [_planes_layer(studio, [wall, table], ((*_LIVELY, "plain"), _CALM), shadows=stands)]
+    layers = [_planes_layer(studio, [wall, table], (_LIVELY, _GROUND), shadows=stands)]
     layers += [_shape_layer(studio, _standing(studio, foot, up, size_m)) for foot, size_m in stands]
     return layers
 
@@ -241,7 +241,7 @@ def _room(studio: _Studio) -> list[Layer]:
             balls.append((np.array([x, rng.uniform(-0.3, 0.2) * half_height, 1.0]) / vergence, size_m))
         else:
             stands.append((np.array([x, foot_y, 1.0]) / vergence, size_m))
-    names = (_LIVELY, _CALM, ("plain", "grain"), ("bricks", "wood", "print"), _LIVELY)
+    names = (_LIVELY, _GROUND, ("plain", "grain", "wood"), ("bricks", "speckle", "print"), _LIVELY)
     layers = [_planes_layer(studio, [back, floor, ceiling, left, right], names, shadows=stands)]
     things = [(foot[2], _standing(studio, foot, up, size_m)) for foot, size_m in stands]
     for centre, size_m in balls:
@@ -308,15 +308,16 @@ def _planes_layer(
 
 def _shape_layer(studio: _Studio, shape: Shape) -> Layer:
     """Cast rays at a shape; its coverage comes from finer hit tests than its radiance."""
-    fine_hit = shape.intersect(*studio.fine_rays).hit
-    height, width = (side // _MASK_SAMPLES for side in fine_hit.shape)
-    coverage = fine_hit.reshape(height, _MASK_SAMPLES, width, _MASK_SAMPLES).mean(axis=(1, 3), dtype=np.float32)
-    left, top, right, bottom = _pixel_box(coverage)
-    s = SUPERSAMPLING
-    box = (slice(top * s, bottom * s), slice(left * s, right * s))
     x, y = studio.layer_rays
+    s, n = SUPERSAMPLING, _MASK_SAMPLES
+    left, top, right, bottom = _pixel_box(shape.intersect(x[::s, ::s], y[::s, ::s]).hit)
+    box = (slice(top * s, bottom * s), slice(left * s, right * s))
     hits = shape.intersect(x[box], y[box])
-    coverage = coverage[box]
+    fine_box = (slice(top * s * n, bottom * s * n), slice(left * s * n, right * s * n))
+    fine_x, fine_y = studio.fine_rays
+    fine_hit = shape.intersect(fine_x[fine_box], fine_y[fine_box]).hit
+    height, width = hits.hit.shape
+    coverage = fine_hit.reshape(height, n, width, n).mean(axis=(1, 3), dtype=np.float32)
     depth = _continued(hits.depth_m, hits.hit)
     median_depth = float(np.median(depth[hits.hit])) if hits.hit.any() else 1.0
     texture = studio.texture((*_LIVELY, "plain"), median_depth)
@@ -324,13 +325,18 @@ def _shape_layer(studio: _Studio, shape: Shape) -> Layer:
     return Layer(left, top, radiance, coverage, depth)
 
 
-def _pixel_box(coverage: Image) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom in whole pixels of what is covered, at least one pixel."""
-    rows, columns = np.flatnonzero(coverage.any(axis=1)), np.flatnonzero(coverage.any(axis=0))
+def _pixel_box(hit: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what is hit, with a pixel to spare; a corner pixel where nothing is."""
+    rows, columns = np.flatnonzero(hit.any(axis=1)), np.flatnonzero(hit.any(axis=0))
     if not rows.size:
         return 0, 0, 1, 1
-    s = SUPERSAMPLING
-    return int(columns[0]) // s, int(rows[0]) // s, int(columns[-1]) // s + 1, int(rows[-1]) // s + 1
+    height, width = hit.shape
+    return (
+        max(int(columns[0]) - 1, 0),
+        max(int(rows[0]) - 1, 0),
+        min(int(columns[-1]) + 2, width),
+        min(int(rows[-1]) + 2, height),
+    )
 
 
 def _continued(values: Image, known: NDArray[np.bool_]) -> Image:

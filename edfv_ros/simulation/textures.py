@@ -9,19 +9,20 @@ from numpy.typing import NDArray
 Albedo = NDArray[np.float32]
 
 TILE_TEXELS = 512
+_FINEST_CYCLES = 55.0
 _WORDS = "FOCUS EVENT LENS DEPTH METRE LIGHT 42 SWEEP EDGE OPEN 7 NORTH TEA BOOK 1984 RED SALT MAP".split()
 
 
 def fractal_noise(rng: np.random.Generator, roughness: float, stretch: float = 1.0) -> Albedo:
     """Gaussian noise with power spectrum ``1 / f**(2 * roughness)``, zero mean, unit variance, [TILE, TILE].
 
-    ``stretch`` > 1 elongates the grain along x.
+    It ends softly at _FINEST_CYCLES per tile, about what a pixel resolves. ``stretch`` > 1 elongates the grain along x.
     """
     frequency_y = np.fft.fftfreq(TILE_TEXELS)[:, None] * TILE_TEXELS
     frequency_x = np.fft.rfftfreq(TILE_TEXELS)[None, :] * TILE_TEXELS * stretch
     radius = np.hypot(frequency_y, frequency_x)
     radius[0, 0] = 1.0
-    spectrum = np.fft.rfft2(rng.standard_normal((TILE_TEXELS, TILE_TEXELS))) / radius**roughness
+    spectrum = np.fft.rfft2(rng.standard_normal((TILE_TEXELS, TILE_TEXELS))) / (radius**roughness * (1.0 + (radius / _FINEST_CYCLES) ** 4))
     spectrum[0, 0] = 0.0
     noise = np.fft.irfft2(spectrum, s=(TILE_TEXELS, TILE_TEXELS))
     return (noise / noise.std()).astype(np.float32)
@@ -29,40 +30,40 @@ def fractal_noise(rng: np.random.Generator, roughness: float, stretch: float = 1
 
 def _toned(pattern: Albedo, rng: np.random.Generator, contrast: float) -> Albedo:
     """Map a pattern of about unit variance to albedo: log-normal around a random grey."""
-    grey = rng.uniform(0.22, 0.5)
-    return np.clip(grey * np.exp(contrast * pattern), 0.02, 0.95).astype(np.float32)
+    grey = rng.uniform(0.12, 0.5)
+    return np.clip(grey * np.exp(contrast * pattern), 0.015, 0.95).astype(np.float32)
 
 
 def _grain(rng: np.random.Generator) -> Albedo:
-    return _toned(fractal_noise(rng, rng.uniform(0.8, 1.2)), rng, rng.uniform(0.35, 0.6))
+    return _toned(fractal_noise(rng, rng.uniform(0.5, 1.0)), rng, rng.uniform(0.85, 1.1))
 
 
 def _plain(rng: np.random.Generator) -> Albedo:
-    return _toned(fractal_noise(rng, 1.2), rng, rng.uniform(0.02, 0.06))
+    return _toned(fractal_noise(rng, 1.0), rng, rng.uniform(0.06, 0.15))
 
 
 def _wood(rng: np.random.Generator) -> Albedo:
     warp = fractal_noise(rng, 1.8, stretch=6.0)
     rows = np.arange(TILE_TEXELS, dtype=np.float32)[:, None] / TILE_TEXELS
     rings = np.sin(2 * np.pi * (rng.integers(5, 11) * rows + 1.2 * warp))
-    fibre = fractal_noise(rng, 0.7, stretch=12.0)
-    return _toned((0.6 * rings + 0.8 * fibre).astype(np.float32), rng, rng.uniform(0.22, 0.4))
+    fibre = fractal_noise(rng, 0.4, stretch=8.0)
+    return _toned((0.5 * rings + 0.8 * fibre).astype(np.float32), rng, rng.uniform(0.85, 1.05))
 
 
 def _checks(rng: np.random.Generator) -> Albedo:
     cells = int(rng.choice([8, 16, 32]))
     board = np.indices((cells, cells)).sum(axis=0) % 2
     pattern = np.kron(board, np.ones((TILE_TEXELS // cells,) * 2)).astype(np.float32) * 2 - 1
-    return _toned(0.8 * pattern + 0.5 * fractal_noise(rng, 1.1), rng, rng.uniform(0.4, 0.6))
+    return _toned(0.8 * pattern + 0.6 * fractal_noise(rng, 0.7), rng, rng.uniform(0.8, 1.0))
 
 
 def _speckle(rng: np.random.Generator) -> Albedo:
     image = np.full((TILE_TEXELS, TILE_TEXELS), rng.uniform(0.55, 0.8), np.float32)
-    for _ in range(700):
+    for _ in range(1500):
         centre = rng.integers(0, TILE_TEXELS, 2)
-        radius = int(2 + rng.pareto(1.6) * 3)
+        radius = int(2 + rng.pareto(1.9) * 3)
         _stamp(image, lambda canvas, at, r=radius, a=rng.uniform(0.04, 0.9): cv2.circle(canvas, at, r, a, -1), centre)
-    return image * _toned(fractal_noise(rng, 1.1), rng, 0.12) * 2.2
+    return image * np.exp(0.5 * fractal_noise(rng, 0.5))
 
 
 def _bricks(rng: np.random.Generator) -> Albedo:
@@ -80,7 +81,7 @@ def _bricks(rng: np.random.Generator) -> Albedo:
                 lambda canvas, at, s=size, a=tone: cv2.rectangle(canvas, at, (at[0] + s[0], at[1] + s[1]), a, -1),
                 corner,
             )
-    return np.clip(image * np.exp(0.3 * fractal_noise(rng, 0.9)), 0.02, 0.95)
+    return np.clip(image * np.exp(0.7 * fractal_noise(rng, 0.6)), 0.02, 0.95)
 
 
 def _print(rng: np.random.Generator) -> Albedo:
@@ -100,14 +101,14 @@ def _print(rng: np.random.Generator) -> Albedo:
         width, height = rng.integers(40, 110, 2)
         picture = _toned(fractal_noise(rng, 1.1), rng, 0.5)[:height, :width]
         image[corner[1] : corner[1] + height, corner[0] : corner[0] + width] = picture
-    return image * np.exp(0.05 * fractal_noise(rng, 1.0))
+    return image * np.exp(0.3 * fractal_noise(rng, 0.6))
 
 
 def _weave(rng: np.random.Generator) -> Albedo:
     threads = int(rng.choice([24, 32, 48]))
     y, x = np.indices((TILE_TEXELS, TILE_TEXELS), np.float32) * (2 * np.pi * threads / TILE_TEXELS)
     pattern = np.sin(x) * np.sign(np.sin(y / 2)) + np.sin(y) * np.sign(np.sin(x / 2))
-    return _toned((0.5 * pattern + 0.7 * fractal_noise(rng, 1.1)).astype(np.float32), rng, rng.uniform(0.25, 0.45))
+    return _toned((0.5 * pattern + 0.8 * fractal_noise(rng, 0.7)).astype(np.float32), rng, rng.uniform(0.8, 1.0))
 
 
 def _stamp(image: Albedo, draw: Callable[..., object], position: NDArray[np.integer]) -> None:
