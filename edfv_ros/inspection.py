@@ -9,12 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.events import EventSource, Packet, open_source
+from edfv_ros.events.aedat4 import Aedat4Source
+from edfv_ros.events.aedat4_decoding import DamagedError, decode_events, decompress, main_streams
+from edfv_ros.events.aedat4_index import open_recording as open_recording_file
+from edfv_ros.events.aedat4_index import read_index
+from edfv_ros.events.health import HealthCheck
+from edfv_ros.events.types import Packet
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import SweepSource, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.optics import VergenceBins
-from edfv_ros.recording import check_resolution, find_recording, load_depth_gt
+from edfv_ros.recording import SweepRecording, check_resolution, find_recording, load_depth_gt
 from edfv_ros.rig import load_rig
 
 TRIGGER_NAMES = {
@@ -138,7 +143,7 @@ def inspect(
     if rig and (track is not None or not files.lens):  # an unreadable track is a problem already
         with _noting(problems):
             sweep_source = open_sweeps(rig, files.path)
-    with closing(open_source(str(files.events))) as source:
+    with closing(Aedat4Source(files.events)) as source:
         info = source.info
         if rig:
             with _noting(problems):
@@ -166,6 +171,47 @@ def inspect(
         depth_gt=None if truth is None else truth.shape,
         problems=problems,
     )
+
+
+def count_sweeps(recording: SweepRecording) -> int:
+    """Number of focus sweeps in a recording, found as a run finds them; reads it once.
+
+    Raises:
+        SourceError, LensError: the recording cannot be read, or nothing tells where the focus was.
+    """
+    sweeps = open_sweeps(recording.rig, recording.files.path)
+    with closing(Aedat4Source(recording.files.events)) as source:
+        check = HealthCheck(source.info)
+        while (packet := source.read()) is not None:
+            sweeps.observe(check(packet))
+    sweeps.finish()
+    return sum(1 for _ in iter(sweeps.take, None))
+
+
+def event_period_us(path: Path) -> tuple[int, int] | None:
+    """Time stamps of the first and the last event in an AEDAT4 file, without reading what lies between.
+
+    None where the file is damaged or holds no events.
+
+    Raises:
+        SourceError: it is not an AEDAT4 file.
+    """
+    with open_recording_file(path) as file:
+        index = read_index(file, path)
+        number = next((n for n, stream in main_streams(index.container).items() if stream.kind == "events"), -1)
+        spans = index.packets.get(number)
+        if not spans:
+            return None
+        ends: list[NDArray[np.void]] = []
+        try:
+            for span in (spans[0], spans[-1]):
+                file.seek(span.position)
+                ends.append(decode_events(decompress(file.read(span.size), index.container.compression)))
+        except DamagedError:
+            return None
+    if not len(ends[0]) or not len(ends[1]):
+        return None
+    return int(ends[0]["timestamp"][0]), int(ends[1]["timestamp"][-1])
 
 
 _MISSING_LENS = (
@@ -196,25 +242,33 @@ class _Counts:
             self.trigger_kinds[name] = self.trigger_kinds.get(name, 0) + int(count)
 
 
-def _count(source: EventSource, sweeps: SweepSource | None, on_progress: Callable[[int], None]) -> _Counts:
+def _count(source: Aedat4Source, sweeps: SweepSource | None, on_progress: Callable[[int], None]) -> _Counts:
+    """Count everything in the file, unsound or not; sweeps are looked for in what is sound, as a run does."""
     counts = _Counts({name: StreamSummary() for name in source.info.streams})
+    check = HealthCheck(source.info)
     while (packet := source.read()) is not None:
         counts.add(packet)
-        if len(packet.events):
-            on_progress(int(packet.events["timestamp"][-1]))
+        sound = check(packet)
+        if len(sound.events):
+            on_progress(int(sound.events["timestamp"][-1]))
         if sweeps is not None:
             problems = len(counts.problems)
             with _noting(counts.problems):
-                sweeps.observe(packet)
+                sweeps.observe(sound)
             if len(counts.problems) > problems:  # the sweeps are given up, counting goes on
                 sweeps = None
+    counts.problems += _in_words(check.health.problems)
     if sweeps is not None:
         with _noting(counts.problems):
             sweeps.finish()
         while (sweep := sweeps.take()) is not None:
             counts.sweeps.append(sweep)
-        counts.problems += [f"{count} {name.replace('_', ' ')}" for name, count in sweeps.counters.items() if count]
+        counts.problems += _in_words(sweeps.counters)
     return counts
+
+
+def _in_words(counters: dict[str, int]) -> list[str]:
+    return [f"{count:,} {name.replace('_', ' ')}" for name, count in counters.items() if count]
 
 
 @contextmanager

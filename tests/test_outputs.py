@@ -96,15 +96,24 @@ def test_an_earlier_run_is_kept_unless_told(tmp_path: Path, rig: Rig, depth_m: n
     with pytest.raises(OutputError, match="--overwrite"):
         RunFolder(tmp_path, rig)
     assert (tmp_path / "depth_0003.npy").exists()
-    RunFolder(tmp_path, rig, overwrite=True)
-    assert [path.name for path in tmp_path.iterdir()] == ["depth_gt.npy"]
+    again = RunFolder(tmp_path, rig, overwrite=True)
+    assert (tmp_path / "depth_0003.npy").exists(), "kept until there is something in its place"
+    again.write_report({})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["depth_gt.npy", "report.json"]
+
+
+def test_nothing_is_made_before_the_first_result(tmp_path: Path, rig: Rig) -> None:
+    folder = RunFolder(tmp_path / "out", rig)
+    assert not folder.path.exists()
+    folder.write_report({})
+    assert folder.path.is_dir()
 
 
 def test_a_file_in_the_way_of_the_folder(tmp_path: Path, rig: Rig) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(OutputError, match="in the way"):
         RunFolder(tmp_path / "taken", rig)
-    with pytest.raises(OutputError, match="cannot be made"):
+    with pytest.raises(OutputError, match="in the way"):
         RunFolder(tmp_path / "taken" / "below", rig)
 
 

@@ -119,5 +119,5 @@ def test_a_recording_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
 def test_resolutions_must_agree() -> None:
     rig = load_rig(RIG_FILE)
     check_resolution(rig, SourceInfo("DAVIS346", 346, 260, ("events",), live=False), "x.aedat4")
-    with pytest.raises(RigError, match="346 x 260 in the rig contradicts x.aedat4, recorded at 320 x 240"):
+    with pytest.raises(RigError, match=r"346 x 260 in the rig contradicts x.aedat4, recorded at 320 x 240"):
         check_resolution(rig, SourceInfo("DVXplorer", 320, 240, ("events",), live=False), "x.aedat4")

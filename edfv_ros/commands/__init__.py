@@ -8,7 +8,9 @@ import typer
 from edfv_ros import __version__
 from edfv_ros.commands.doctor import doctor
 from edfv_ros.commands.info import info
+from edfv_ros.commands.record import record
 from edfv_ros.commands.rig import rig_app
+from edfv_ros.commands.run import run
 from edfv_ros.commands.simulate import simulate
 from edfv_ros.commands.terminal import EdfvGroup
 
@@ -20,7 +22,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # what is not an EdfvError is a bug and deserves its plain traceback
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(run)
 app.command()(info)
+app.command()(record)
 app.command()(simulate)
 app.command()(doctor)
 app.add_typer(rig_app, name="rig")

@@ -55,8 +55,12 @@ def _period(summary: "RecordingSummary") -> str:
     events = summary.streams["events"]
     if events.first_us is None or events.last_us is None:
         return "no events"
-    start = datetime.fromtimestamp(events.first_us / 1e6, tz=timezone.utc)
-    return f"{(events.last_us - events.first_us) / 1e6:.3f} s of events from {start:%Y-%m-%d %H:%M:%S.%f} UTC"
+    lasts = f"{(events.last_us - events.first_us) / 1e6:.3f} s of events"
+    try:
+        start = datetime.fromtimestamp(events.first_us / 1e6, tz=timezone.utc)
+    except (ValueError, OverflowError, OSError):  # no calendar has this year
+        return lasts
+    return f"{lasts} from {start:%Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 def _print_streams(console: Console, summary: "RecordingSummary") -> None:
@@ -90,9 +94,8 @@ def _print_lens(console: Console, summary: "RecordingSummary") -> None:
     source = f", from {summary.sweeps_from}" if summary.sweeps_from else ""
     console.print(f"sweeps  {len(summary.sweeps)}{source}")
     for index, sweep in enumerate(summary.sweeps[:_SWEEPS_SHOWN]):
-        console.print(
-            f"  {index:4d}  {sweep.direction:<4}  {(sweep.end_us - sweep.start_us) / 1e3:8.1f} ms from {sweep.start_us}  "
-            f"{sweep.min_dpt:.2f} to {sweep.max_dpt:.2f} dpt"
-        )
+        lasts_ms = (sweep.end_us - sweep.start_us) / 1e3
+        focus = f"{sweep.min_dpt:.2f} to {sweep.max_dpt:.2f} dpt"
+        console.print(f"  {index:4d}  {sweep.direction:<4}  {lasts_ms:8.1f} ms from {sweep.start_us}  {focus}")
     if len(summary.sweeps) > _SWEEPS_SHOWN:
         console.print(f"  ... and {len(summary.sweeps) - _SWEEPS_SHOWN} more (--json has all)", style="dim")

@@ -68,7 +68,6 @@ def recording_progress() -> Progress:
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        TextColumn("[dim]{task.fields[detail]}"),
         console=notices(),
         transient=True,
     )

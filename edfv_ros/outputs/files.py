@@ -27,17 +27,30 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(path: Path) -> None:
+    """Make sure, without making anything, that a folder is there or can be made, and written.
+
+    Raises:
+        OutputError: something else is there, or it may not be made or written there.
+    """
+    try:
+        nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    except OSError as error:
+        raise OutputError(f"{path}: this folder cannot be made: {error.strerror}") from None
+    if not nearest.is_dir():
+        raise OutputError(f"{path}: a file is in the way at {nearest}: name another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {nearest} is not writable: change its permissions or name another folder")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and its parents.
 
     Raises:
         OutputError: something else is there, or it may not be made or written there.
     """
+    check_folder(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise OutputError(f"{path}: a file of that name is in the way: name another folder") from None
     except OSError as error:
         raise OutputError(f"{path}: this folder cannot be made: {error.strerror}") from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        raise OutputError(f"{path}: this folder is not writable: change its permissions or name another")

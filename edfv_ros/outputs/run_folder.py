@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.errors import OutputError
 from edfv_ros.outputs.depth_picture import depth_picture, save_png
-from edfv_ros.outputs.files import make_folder, replace_atomically
+from edfv_ros.outputs.files import check_folder, make_folder, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 from edfv_ros.outputs.point_cloud import save_point_cloud
 from edfv_ros.rig import Rig
@@ -21,6 +21,8 @@ _OWN_NAMES = re.compile(r"(depth|confidence)_\d{4,}\.npy|depth_\d{4,}\.png|point
 
 class RunFolder:
     """Depth, confidence, picture and points of every sweep, and one report. Every file is whole or absent.
+
+    Nothing is made or removed before the first result is there.
 
     Args:
         path: the folder; made where it does not exist.
@@ -35,14 +37,13 @@ class RunFolder:
         self.path = path
         self._bins = rig.bins
         self._rays = pixel_rays(rig.camera)
-        make_folder(path)
-        earlier = sorted(entry for entry in path.iterdir() if _OWN_NAMES.fullmatch(entry.name))
+        self._is_begun = False
+        check_folder(path)
+        earlier = self._earlier_results()
         if earlier and not overwrite:
             raise OutputError(
                 f"{path}: holds results of an earlier run ({earlier[0].name}): add --overwrite or name another folder"
             )
-        for entry in earlier:
-            _remove(entry)
 
     def write_sweep(self, index: int, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
         """Write the four files of sweep ``index`` from float32 [H, W] depth (metres, NaN unknown) and confidence.
@@ -50,6 +51,7 @@ class RunFolder:
         Raises:
             OutputError: a file cannot be written.
         """
+        self._begin()
         self._save_array(f"depth_{index:04d}.npy", depth_m)
         self._save_array(f"confidence_{index:04d}.npy", confidence)
         save_png(depth_picture(depth_m, self._bins), self.path / f"depth_{index:04d}.png")
@@ -61,8 +63,22 @@ class RunFolder:
         Raises:
             OutputError: the file cannot be written.
         """
+        self._begin()
         with replace_atomically(self.path / REPORT_NAME) as temporary:
             temporary.write_text(to_json(report) + "\n", encoding="utf-8")
+
+    def _begin(self) -> None:
+        if self._is_begun:
+            return
+        make_folder(self.path)
+        for entry in self._earlier_results():
+            _remove(entry)
+        self._is_begun = True
+
+    def _earlier_results(self) -> list[Path]:
+        if not self.path.is_dir():
+            return []
+        return sorted(entry for entry in self.path.iterdir() if _OWN_NAMES.fullmatch(entry.name))
 
     def _save_array(self, name: str, array: NDArray[np.float32]) -> None:
         with replace_atomically(self.path / name) as temporary, temporary.open("wb") as file:

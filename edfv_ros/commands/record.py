@@ -1,0 +1,73 @@
+"""`edfv record`: a live source becomes a sweep recording."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from edfv_ros.commands.terminal import notices, results
+from edfv_ros.errors import EdfvError
+
+if TYPE_CHECKING:
+    from edfv_ros.live_recording import RecordingStatus
+
+
+def record(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="camera: | camera:SERIAL | tcp://HOST:PORT | unix:///PATH")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the recording; never overwritten.")],
+    rig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rig that records; without one there is no lens track.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(metavar="N", help="Stop after this time.")] = None,
+) -> None:
+    """Record a live source, with the lens track beside it. Ctrl-C ends it well.
+
+    The lens sweeps meanwhile where the rig names its port. Whatever ends the recording, even a power cut, what was
+    recorded can be read.
+
+    \b
+    Examples:
+      edfv record camera: --rig rig.yaml --out desk
+      edfv record tcp://127.0.0.1:7777 --rig rig.yaml --out desk --seconds 10
+      edfv record camera:DXA00080 --out events-only
+    """
+    from edfv_ros import live_recording  # here, because dv-processing takes its time to load
+
+    if seconds is not None and not seconds > 0.0:
+        raise EdfvError(f"--seconds {seconds:g}: give a time above 0")
+    stop = threading.Event()
+
+    def end(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)  # a second Ctrl-C does not wait
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    console = notices()
+    with console.status(f"opening {escape(source)}") as line:
+        status = live_recording.record(
+            source,
+            out,
+            rig_path=rig,
+            seconds=seconds,
+            stop=stop,
+            on_progress=lambda status: line.update(escape(_in_words(status))),
+        )
+    results().print(f"{out}: {_in_words(status)}", markup=False)
+    if rig is None:
+        console.print("no rig given: edfv run will need --rig, and triggers in the recording", style="yellow")
+
+
+def _in_words(status: "RecordingStatus") -> str:
+    parts = [f"{status.seconds:.1f} s", f"{status.events:,} events"]
+    for name in ("frames", "triggers", "imu", "lost_events"):
+        if count := getattr(status, name):
+            parts.append(f"{count:,} {name.replace('_', ' ')}")
+    parts.append(f"{status.sweeps} sweeps")
+    return ", ".join(parts) + (f"; {status.problem}" if status.problem else "")

@@ -1,0 +1,86 @@
+"""`edfv run`: a sweep recording becomes depth."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from edfv_ros.commands.terminal import notices, recording_progress, results
+
+if TYPE_CHECKING:
+    from edfv_ros.offline import RunReport
+
+
+def run(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording folder or an .aedat4 file.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
+    estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "reversal",
+    rig: Annotated[Path | None, typer.Option(metavar="FILE", help="Rig file; the recording's own if left out.")] = None,
+    sweeps: Annotated[
+        str, typer.Option(metavar="N|A:B", help="The first N sweeps, or A up to but not including B.")
+    ] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
+) -> None:
+    """Turn a sweep recording into metric depth.
+
+    For every focus sweep DIR gets depth_0000.npy (metres, NaN where unknown), confidence_0000.npy (0 to 1),
+    depth_0000.png (a picture) and points_0000.ply (a point cloud), and for all of them report.json. Where the
+    recording has true depth, errors are reported too.
+
+    The recording needs a rig (rig.yaml) and something that tells where the focus was: lens.csv, or a trigger at every
+    turning point.
+
+    \b
+    Examples:
+      edfv run sweep --out depth
+      edfv run sweep --out depth --sweeps 4 --overwrite
+      edfv run events.aedat4 --rig rig.yaml --out depth
+    """
+    from edfv_ros.offline import compute_depth  # here, because numba and the estimators take their time to load
+    from edfv_ros.outputs.run_folder import RunFolder
+    from edfv_ros.recording import open_recording
+    from edfv_ros.sweep_range import SweepRange
+
+    wanted = SweepRange.parse(sweeps) if sweeps else SweepRange()
+    opened = open_recording(recording, rig)
+    folder = RunFolder(out, opened.rig, overwrite=overwrite)
+    with recording_progress() as progress:
+        task = progress.add_task(escape(str(recording)), total=1.0)
+        report = compute_depth(
+            opened,
+            folder,
+            estimator=estimator,
+            wanted=wanted,
+            on_progress=lambda fraction: progress.update(task, completed=fraction),
+        )
+    _print_report(report)
+    notices().print(f"results: {escape(str(out))}", style="dim")
+
+
+_MASKS = {
+    "dense": "every pixel with a depth",
+    "supported": "pixels with events around them; one without a depth counts as wrong in delta1",
+    "confident": "supported pixels with a confidence above 0.5",
+}
+_SCORES = {"abs_rel": "abs rel", "delta1": "delta1", "median_error_bins": "median error in bins"}
+
+
+def _print_report(report: "RunReport") -> None:
+    console = results()
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("sweep", no_wrap=True)
+    for heading in ("events", "known", "ms"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for sweep in report.sweeps:
+        name = f"{sweep.index} {sweep.direction}"
+        table.add_row(name, f"{sweep.events:,}", f"{sweep.known:.0%}", f"{sweep.latency_ms:.0f}")
+    console.print(table)
+    if report.mean_metrics is not None:
+        console.print("\nagainst the true depth, mean over the sweeps", style="bold")
+        for mask, meaning in _MASKS.items():
+            scores = ", ".join(f"{label} {report.mean_metrics[f'{mask}_{key}']:.3f}" for key, label in _SCORES.items())
+            console.print(f"  {mask:<10} {scores}   [dim]{meaning}[/dim]", soft_wrap=True)
+    for reason, count in report.dropped_sweeps.items():
+        console.print(f"! {count} sweeps dropped: {reason}", style="yellow", markup=False)

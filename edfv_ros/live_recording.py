@@ -1,0 +1,189 @@
+"""Record a live source as a sweep recording: events as they come, the lens track as it becomes known."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from edfv_ros.errors import EdfvError, LensError, OutputError, SourceError
+from edfv_ros.events import Capture, Packet
+from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.sweeping import sweeping_lens
+from edfv_ros.lens.sync import SweepSource, open_sweeps
+from edfv_ros.lens.track import LensTrackWriter
+from edfv_ros.outputs.files import make_folder
+from edfv_ros.recording import EVENTS_NAME, LENS_NAME, RIG_NAME, check_resolution, require_no_recording
+from edfv_ros.rig import Rig, load_rig
+
+LIVE_SCHEMES = ("camera:", "tcp://", "unix://")
+_READ_TIMEOUT_S = 0.1
+_RETRY_LENS_S = 1.0
+
+
+@dataclass(slots=True)
+class RecordingStatus:
+    """How a recording goes.
+
+    Attributes:
+        seconds: since the source was opened.
+        events, frames, triggers, imu: received.
+        lost_events: dropped on their way to the lens track; the recording itself has them.
+        sweeps: complete focus sweeps in the lens track so far.
+        problem: what is wrong with the lens at present, one line; empty where nothing is.
+    """
+
+    seconds: float = 0.0
+    events: int = 0
+    frames: int = 0
+    triggers: int = 0
+    imu: int = 0
+    lost_events: int = 0
+    sweeps: int = 0
+    problem: str = ""
+
+
+def record(
+    uri: str,
+    folder: Path,
+    *,
+    rig_path: Path | None = None,
+    seconds: float | None = None,
+    stop: threading.Event,
+    on_progress: Callable[[RecordingStatus], None] = lambda status: None,
+) -> RecordingStatus:
+    """Record until ``stop`` is set, ``seconds`` have passed or the source ends.
+
+    The folder gets ``recording.aedat4`` and, with a rig, ``rig.yaml`` and ``lens.csv``. Both data files read up to
+    their last moment whatever ends the process. A lens that goes silent costs the lens track and not the events.
+
+    Args:
+        uri: ``camera:``, ``camera:SERIAL``, ``tcp://HOST:PORT`` or ``unix:///PATH``.
+        folder: made where it does not exist; must hold no recording yet.
+        rig_path: the rig that records; its lens sweeps meanwhile where the rig names its port.
+        seconds: time to record for, None for no limit.
+        stop: ends the recording well.
+        on_progress: called about ten times a second with one object that changes.
+
+    Raises:
+        EdfvError: the source, the lens or the folder cannot be opened, or the source broke.
+    """
+    if not uri.startswith(LIVE_SCHEMES):
+        raise SourceError(f"{uri}: not a live source: give camera:, camera:SERIAL, tcp://HOST:PORT or unix:///PATH")
+    rig = load_rig(rig_path) if rig_path else None
+    with ExitStack() as stack:
+        with _nothing_left_behind(folder):
+            lens = stack.enter_context(sweeping_lens(rig)) if rig and rig.lens.port else None
+            follower = _LensFollower(rig, lens, folder / LENS_NAME) if rig else None
+            if follower is not None:
+                stack.callback(follower.close)
+            capture = stack.enter_context(Capture(uri, record_to=folder / EVENTS_NAME))
+            if rig and rig_path:
+                check_resolution(rig, capture.info, uri)
+                _copy_rig(rig_path, folder / RIG_NAME)
+        return _follow(capture, follower, seconds, stop, on_progress)
+
+
+def _follow(
+    capture: Capture,
+    follower: "_LensFollower | None",
+    seconds: float | None,
+    stop: threading.Event,
+    on_progress: Callable[[RecordingStatus], None],
+) -> RecordingStatus:
+    status = RecordingStatus()
+    began_s = time.monotonic()
+    reported_s = -1.0
+    while not stop.is_set() and (seconds is None or status.seconds < seconds):
+        packet = capture.read(_READ_TIMEOUT_S)
+        status.seconds = time.monotonic() - began_s
+        if packet is None:
+            break
+        status.events += len(packet.events)
+        status.frames += len(packet.frames)
+        status.triggers += len(packet.triggers)
+        status.imu += len(packet.imu)
+        status.lost_events += packet.lost_events
+        if follower is not None:
+            follower.observe(packet)
+            status.sweeps, status.problem = follower.sweeps, follower.problem
+        capture.release(len(packet.events))
+        if status.seconds - reported_s >= _READ_TIMEOUT_S:
+            on_progress(status)
+            reported_s = status.seconds
+    if follower is not None:
+        follower.finish()
+        status.sweeps, status.problem = follower.sweeps, follower.problem
+    on_progress(status)
+    return status
+
+
+class _LensFollower:
+    """Writes ``lens.csv`` as sweeps become known; where the lens goes silent it looks again every second."""
+
+    def __init__(self, rig: Rig, lens: LensDriver | None, path: Path) -> None:
+        self._rig = rig
+        self._lens = lens
+        self._source: SweepSource | None = open_sweeps(rig, None, lens)
+        self._writer = LensTrackWriter(path)
+        self._failed_s = 0.0
+        self.sweeps = 0
+        self.problem = ""
+
+    def observe(self, packet: Packet) -> None:
+        if self._source is None:
+            if time.monotonic() - self._failed_s < _RETRY_LENS_S:
+                return
+            self._source = open_sweeps(self._rig, None, self._lens)
+        try:
+            self._source.observe(packet)
+        except LensError as error:
+            self.problem, self._failed_s = str(error), time.monotonic()
+            self._source = None
+            return
+        self._take()
+
+    def finish(self) -> None:
+        if self._source is None:
+            return
+        try:
+            self._source.finish()
+        except LensError as error:
+            self.problem = str(error)
+        self._take()
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _take(self) -> None:
+        assert self._source is not None
+        while (sweep := self._source.take()) is not None:
+            self._writer.append_sweep(sweep)
+            self.sweeps += 1
+            self.problem = ""
+
+
+@contextmanager
+def _nothing_left_behind(folder: Path) -> Iterator[None]:
+    """Make the folder; where opening what is to fill it fails, remove what that has made."""
+    require_no_recording(folder)
+    is_new = not folder.exists()
+    make_folder(folder)
+    try:
+        yield
+    except EdfvError:
+        for name in (EVENTS_NAME, LENS_NAME, RIG_NAME):
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            with suppress(OSError):  # somebody else has put something there meanwhile
+                folder.rmdir()
+        raise
+
+
+def _copy_rig(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OutputError(f"{target}: the rig cannot be copied there: {error.strerror}") from None

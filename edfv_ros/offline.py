@@ -1,0 +1,229 @@
+"""Depth from a recording: the same way of the data as live, to the recording's end, with results in a folder."""
+
+import math
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from edfv_ros import __version__
+from edfv_ros.depth import DepthEstimate, DepthEstimator, open_estimator
+from edfv_ros.errors import LensError
+from edfv_ros.evaluation.metrics import depth_metrics
+from edfv_ros.events import Capture
+from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps, event_period_us
+from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.outputs.run_folder import RunFolder
+from edfv_ros.pipeline import assembled, make_assembler
+from edfv_ros.recording import SweepRecording
+from edfv_ros.sweep_range import SweepRange
+from edfv_ros.volume import SweepSnapshot, VolumeRing
+
+CONFIDENT = 0.5
+_ADJACENT_RATIO = 0.5  # of a sweep: how far apart the two sweeps of a pair may be
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """One sweep in ``report.json``.
+
+    Attributes:
+        index: number of the sweep in the recording, from 0; the number in the file names.
+        start_us, end_us: unix microseconds on the camera's clock.
+        direction: ``up`` (towards nearer) or ``down``.
+        events: events counted in this sweep.
+        paired: whether a sweep of the other direction helped.
+        latency_ms: time the estimator took.
+        known: part of the pixels with a depth.
+        confident: part of the pixels with a confidence above one half.
+        metrics: errors against ground truth, None where there is none.
+    """
+
+    index: int
+    start_us: int
+    end_us: int
+    direction: str
+    events: int
+    paired: bool
+    latency_ms: float
+    known: float
+    confident: float
+    metrics: dict[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """What becomes ``report.json``.
+
+    Attributes:
+        recording, estimator: as asked for.
+        camera: as the events file says.
+        sweeps: one entry for each sweep that became depth.
+        mean_metrics: of the sweeps with ground truth, None without any.
+        dropped_sweeps: sweeps that were not whole, by reason.
+        health: counters of the events, as they came and what was wrong with them.
+        lens: counters of what tells the focus.
+        rig: the rig file as it was understood.
+        seconds: time the run took.
+        versions: of what took part.
+    """
+
+    recording: str
+    camera: str
+    estimator: str
+    sweeps: list[SweepReport]
+    mean_metrics: dict[str, float] | None
+    dropped_sweeps: dict[str, int]
+    health: dict[str, int]
+    lens: dict[str, int]
+    rig: dict[str, Any]
+    seconds: float
+    versions: dict[str, str]
+
+
+def compute_depth(
+    recording: SweepRecording,
+    out: RunFolder,
+    *,
+    estimator: str,
+    wanted: SweepRange,
+    on_progress: Callable[[float], None] = lambda fraction: None,
+) -> RunReport:
+    """Estimate depth for the wanted sweeps of a recording and write the results as they come.
+
+    Args:
+        recording: the events, their rig and truth.
+        out: where the results go; ``report.json`` last.
+        estimator: one of :data:`edfv_ros.depth.ESTIMATORS`.
+        wanted: the sweeps to compute.
+        on_progress: called with the fraction of the recording's time that is done.
+
+    Raises:
+        EdfvError: the recording, its lens or the estimator cannot be used, or a result cannot be written.
+    """
+    rig, files = recording.rig, recording.files
+    began_s = time.monotonic()
+    depth_estimator = open_estimator(estimator, rig)
+    sweeps = open_sweeps(rig, files.path)
+    if wanted != SweepRange():
+        wanted.check(count_sweeps(recording))
+    start_us, end_us = event_period_us(files.events) or (0, 1)
+    reports: list[SweepReport] = []
+    with Capture(str(files.events)) as capture:
+        ring = VolumeRing(rig.bins, rig.camera.resolution)
+        assembler = make_assembler(rig, capture, sweeps, ring)
+        snapshots = (closed.snapshot for closed in assembled(capture, assembler))
+        with closing(assembler), closing(pair_ahead(snapshots)) as paired:
+            for snapshot in paired:
+                try:
+                    if wanted.is_past(snapshot.index):
+                        break
+                    if snapshot.index in wanted:
+                        reports.append(_compute_sweep(depth_estimator, snapshot, recording, out))
+                    on_progress((snapshot.latest.sweep.end_us - start_us) / max(end_us - start_us, 1))
+                finally:
+                    snapshot.release()
+        camera, health = capture.info.camera, capture.health
+    if not reports:
+        reasons = "; ".join(f"{count} dropped: {reason}" for reason, count in assembler.dropped_sweeps.items())
+        raise LensError(f"{files.path}: no whole focus sweep among the events{f' ({reasons})' if reasons else ''}")
+    report = RunReport(
+        recording=str(files.path),
+        camera=camera,
+        estimator=estimator,
+        sweeps=reports,
+        mean_metrics=_mean([report.metrics for report in reports if report.metrics]),
+        dropped_sweeps=dict(assembler.dropped_sweeps),
+        health={"events": health.events, **health.problems},
+        lens=sweeps.counters,
+        rig=rig.model_dump(mode="json"),
+        seconds=time.monotonic() - began_s,
+        versions=_versions(),
+    )
+    out.write_report(report)
+    return report
+
+
+def pair_ahead(snapshots: Iterable[SweepSnapshot]) -> Generator[SweepSnapshot, None, None]:
+    """Let a sweep without an earlier partner wait for the next sweep, and pair it with that where it fits.
+
+    Live there is no time for it; here it gives the first sweep of a recording, and the first after a gap, both sweep
+    directions. The caller releases each snapshot.
+    """
+    pending: deque[SweepSnapshot] = deque()
+    try:
+        for snapshot in snapshots:
+            if pending:
+                pending[0] = _paired(pending[0], snapshot)
+            pending.append(snapshot)
+            while len(pending) > 1 or (pending and pending[0].opposite is not None):
+                yield pending.popleft()
+        while pending:
+            yield pending.popleft()
+    finally:
+        for snapshot in pending:
+            snapshot.release()
+
+
+def _paired(first: SweepSnapshot, second: SweepSnapshot) -> SweepSnapshot:
+    """The first sweep with the second as its partner, where that is the opposite sweep right after it."""
+    before, after = first.latest.sweep, second.latest.sweep
+    gap_us = after.start_us - before.end_us
+    if before.direction == after.direction or gap_us > _ADJACENT_RATIO * (after.end_us - after.start_us):
+        return first
+    return replace(first, opposite=second.latest.hold(), frame=first.frame or second.frame)
+
+
+def _compute_sweep(
+    estimator: DepthEstimator, snapshot: SweepSnapshot, recording: SweepRecording, out: RunFolder
+) -> SweepReport:
+    began_s = time.perf_counter()
+    estimate = estimator.estimate(snapshot)
+    latency_ms = (time.perf_counter() - began_s) * 1e3
+    out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence)
+    sweep = snapshot.latest.sweep
+    return SweepReport(
+        index=snapshot.index,
+        start_us=sweep.start_us,
+        end_us=sweep.end_us,
+        direction=DIRECTION_NAMES[sweep.direction],
+        events=snapshot.latest.events,
+        paired=snapshot.opposite is not None,
+        latency_ms=latency_ms,
+        known=float(np.isfinite(estimate.depth_m).mean()),
+        confident=float((estimate.confidence > CONFIDENT).mean()),
+        metrics=_metrics(estimate, snapshot, recording),
+    )
+
+
+def _metrics(estimate: DepthEstimate, snapshot: SweepSnapshot, recording: SweepRecording) -> dict[str, float] | None:
+    truth_m = recording.depth_gt_of_sweep(snapshot.index)
+    if truth_m is None:
+        return None
+    event_count = snapshot.latest.event_count.astype(np.uint32)
+    if snapshot.opposite is not None:
+        event_count += snapshot.opposite.event_count
+    used = np.minimum(event_count, np.iinfo(np.uint16).max).astype(np.uint16)
+    return depth_metrics(estimate, truth_m, recording.rig.bins, used)
+
+
+def _mean(metrics: list[dict[str, float]]) -> dict[str, float] | None:
+    """Mean over the sweeps, key by key, of what is finite."""
+    if not metrics:
+        return None
+    means = {}
+    for name in metrics[0]:
+        values = [values[name] for values in metrics if math.isfinite(values[name])]
+        means[name] = sum(values) / len(values) if values else math.nan
+    return means
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: metadata.version(name) for name in ("numpy", "numba", "opencv-python-headless")}
+    return {"edfv_ros": __version__, "python": platform.python_version(), **packages}
