@@ -6,7 +6,7 @@ from collections import Counter, deque
 import numpy as np
 
 from edfv_ros.errors import LensError
-from edfv_ros.events.types import Packet
+from edfv_ros.events.types import Packet, TriggerType
 from edfv_ros.lens.clock import ClockModel
 from edfv_ros.lens.delay import optical_time_us
 from edfv_ros.lens.driver import LensDriver
@@ -65,8 +65,13 @@ class TelemetrySweeps:
         """Take in the telemetry that has come, and how far the packet's events have got.
 
         Raises:
-            LensError: the lens went away, or reports nothing.
+            LensError: the lens went away, or reports nothing; the camera's clock was reset.
         """
+        if np.any(packet.triggers["type"] == TriggerType.TIMESTAMP_RESET) and self._first_event_us is not None:
+            raise LensError(
+                "the camera's clock was reset, so it is no longer the host's and telemetry cannot be matched with the "
+                "events: open the camera again, or use sweep.sync: trigger"
+            )
         if len(packet.events):
             self._now_us = int(packet.events["timestamp"][-1])
             if self._first_event_us is None:

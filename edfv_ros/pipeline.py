@@ -1,0 +1,266 @@
+"""The way of the data: capture, sweeps, volumes, depth. No ROS, no devices, no numerics of its own."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edfv_ros.depth import DepthEstimate, DepthEstimator
+from edfv_ros.errors import EdfvError
+from edfv_ros.events.types import Frame
+from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.lens.sync import SweepSource
+from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
+from edfv_ros.pipeline_slot import NewestSlot
+from edfv_ros.recording import check_resolution
+from edfv_ros.rig import Rig
+from edfv_ros.volume import SweepSnapshot, VolumeRing
+
+if TYPE_CHECKING:
+    from edfv_ros.events import Capture, StreamHealth
+
+READ_TIMEOUT_S = 0.1
+_LATENCIES_KEPT = 256
+
+logger = logging.getLogger(__name__)
+
+
+def snapshots(rig: Rig, capture: "Capture", sweeps: SweepSource, *, ring: VolumeRing) -> Iterator[SweepSnapshot]:
+    """Read a capture to its end and yield every whole sweep; the caller releases each snapshot.
+
+    Nothing is skipped: the next sweep is read when it is asked for. A snapshot's index counts the sweeps of the lens,
+    those that were dropped for not being whole included.
+
+    Raises:
+        SourceError, LensError, RigError: the source broke, there are no sweeps, the camera is not the rig's.
+    """
+    assembler = make_assembler(rig, capture, sweeps, ring)
+    for closed in assembled(capture, assembler):
+        yield closed.snapshot
+
+
+def make_assembler(rig: Rig, capture: "Capture", sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
+    """Join a capture with the lens's sweeps, where they fit the rig; ``assembled`` runs it."""
+    check_resolution(rig, capture.info, "the source")
+    return SweepAssembler(sweeps, ring, capture.release, capture.capacity_events)
+
+
+def assembled(
+    capture: "Capture", assembler: SweepAssembler, stop: threading.Event | None = None
+) -> Iterator[ClosedSweep]:
+    """Read, accumulate, close: until the source ends or ``stop`` is set."""
+    try:
+        while stop is None or not stop.is_set():
+            packet = capture.read(READ_TIMEOUT_S)
+            if packet is None:
+                yield from assembler.finish()
+                return
+            yield from assembler.push(packet, time.monotonic())
+    finally:
+        assembler.close()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DepthOutput:
+    """Depth of one sweep.
+
+    Attributes:
+        index: number of the sweep since the start.
+        sweep: its track; start_us, end_us, middle_us, direction.
+        estimate: depth, vergence, confidence, sigma.
+        frame: the newest intensity image exposed during the sweep or its pair, if any.
+        events: events in the sweep.
+        latency_ms: wall time from the moment this process received the sweep's last event to the finished estimate.
+            It holds the wait for the event (and the trigger) that shows the sweep to be over, accumulation, any wait
+            for the estimator, and the estimate; it does not hold the camera's and the capture process's buffering
+            nor what becomes of the output.
+    """
+
+    index: int
+    sweep: FocusSweep
+    estimate: DepthEstimate
+    frame: Frame | None
+    events: int
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatistics:
+    """Counters since the start.
+
+    Attributes:
+        events: events received.
+        lost_events: events dropped because nobody took them in time.
+        unplaced_events: events given up because the ring was full before their sweep was known.
+        sweeps: whole sweeps.
+        depths: sweeps that became depth.
+        dropped_sweeps: sweeps that did not, by reason.
+        lens: the sweep source's own counters.
+        latency_ms: p50, p95 and max of the latest depths; empty before the first.
+        health: the capture's counters; None before it opened.
+        error: why the pipeline stopped by itself, in one line; None while all is well.
+    """
+
+    events: int
+    lost_events: int
+    unplaced_events: int
+    sweeps: int
+    depths: int
+    dropped_sweeps: dict[str, int]
+    lens: dict[str, int]
+    latency_ms: dict[str, float]
+    health: "StreamHealth | None"
+    error: str | None
+
+
+class DepthPipeline:
+    """Live depth: one thread reads and accumulates, another estimates the newest sweep there is.
+
+    Where the estimator is slower than the lens, sweeps between are dropped and counted, so latency does not grow.
+
+    Args:
+        rig: camera, lens and sweep.
+        open_capture: makes the capture, a context manager; called in the reading thread.
+        open_sweeps: makes the sweep source; called in the reading thread once the capture is open.
+        estimator: used by the estimating thread only.
+        on_depth: called in the estimating thread; must not block for long.
+        on_error: called once, in the thread that failed, with what ended the pipeline.
+        device: where volumes are kept, ``cpu`` or a torch device.
+    """
+
+    def __init__(
+        self,
+        rig: Rig,
+        open_capture: Callable[[], "Capture"],
+        open_sweeps: Callable[[], SweepSource],
+        estimator: DepthEstimator,
+        on_depth: Callable[[DepthOutput], None],
+        *,
+        on_error: Callable[[Exception], None] | None = None,
+        device: str = "cpu",
+    ) -> None:
+        self._rig = rig
+        self._open_capture = open_capture
+        self._open_sweeps = open_sweeps
+        self._estimator = estimator
+        self._on_depth = on_depth
+        self._on_error = on_error
+        self._device = device
+        self._stop = threading.Event()
+        self._slot = NewestSlot[ClosedSweep]()
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work,), name=f"edfv-{name}", daemon=True)
+            for name, work in (("accumulate", self._accumulate), ("estimate", self._estimate))
+        ]
+        self._lock = threading.Lock()
+        self._capture: Capture | None = None
+        self._sweeps: SweepSource | None = None
+        self._assembler: SweepAssembler | None = None
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._depths = 0
+        self._busy = 0
+        self._error: str | None = None
+
+    def start(self) -> None:
+        """Start both threads. A pipeline runs once; make another to run again."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> bool:
+        """Stop both threads and wait; false where one has not ended in time."""
+        self._stop.set()
+        self._slot.close()
+        return self.wait(timeout_s)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end of the source, an error or :meth:`stop`; false where it has not come in time."""
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        for thread in self._threads:
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join(None if deadline_s is None else max(0.0, deadline_s - time.monotonic()))
+        return not self.is_running
+
+    @property
+    def is_running(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def statistics(self) -> PipelineStatistics:
+        """Counters so far; cheap, from any thread."""
+        assembler, capture, sweeps = self._assembler, self._capture, self._sweeps
+        dropped = dict(assembler.dropped_sweeps) if assembler else {}
+        with self._lock:
+            latencies_ms = list(self._latencies_ms)
+            if self._busy:
+                dropped["estimator busy"] = self._busy
+        percentiles = np.percentile(latencies_ms, (50, 95, 100)).tolist() if latencies_ms else []
+        return PipelineStatistics(
+            events=assembler.events if assembler else 0,
+            lost_events=assembler.lost_events if assembler else 0,
+            unplaced_events=assembler.unplaced_events if assembler else 0,
+            sweeps=assembler.sweeps if assembler else 0,
+            depths=self._depths,
+            dropped_sweeps=dropped,
+            lens=sweeps.counters if sweeps else {},
+            latency_ms=dict(zip(("p50", "p95", "max"), percentiles, strict=False)),
+            health=capture.health if capture else None,
+            error=self._error,
+        )
+
+    def _accumulate(self) -> None:
+        ring = VolumeRing(self._rig.bins, self._rig.camera.resolution, device=self._device)
+        with self._open_capture() as capture:
+            self._capture = capture
+            self._sweeps = self._open_sweeps()
+            self._assembler = make_assembler(self._rig, capture, self._sweeps, ring)
+            for closed in assembled(capture, self._assembler, self._stop):
+                displaced = self._slot.put(closed)
+                if displaced is not None:
+                    displaced.snapshot.release()
+                    with self._lock:
+                        self._busy += 1
+        self._slot.close()
+
+    def _estimate(self) -> None:
+        while (closed := self._slot.take()) is not None:
+            snapshot = closed.snapshot
+            if self._stop.is_set():
+                snapshot.release()
+                return
+            try:
+                estimate = self._estimator.estimate(snapshot)
+                latency_ms = (time.monotonic() - closed.received_s) * 1e3
+                latest = snapshot.latest
+                output = DepthOutput(snapshot.index, latest.sweep, estimate, snapshot.frame, latest.events, latency_ms)
+            finally:
+                snapshot.release()
+            with self._lock:
+                self._depths += 1
+                self._latencies_ms.append(latency_ms)
+            self._on_depth(output)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Run a thread; whatever ends it early ends the other one too and is reported once."""
+        try:
+            work()
+        except Exception as error:
+            with self._lock:
+                first = self._error is None and not self._stop.is_set()
+                if first:
+                    self._error = _one_line(error)
+            self._stop.set()
+            self._slot.close()
+            if first:
+                if not isinstance(error, EdfvError):
+                    logger.exception("internal error in the depth pipeline")
+                if self._on_error is not None:
+                    self._on_error(error)
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, EdfvError) else f"internal error: {type(error).__name__}: {text}"
