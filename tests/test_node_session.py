@@ -16,6 +16,7 @@ TIMEOUT_S = 10.0
 @dataclass
 class Statistics:
     error: str | None = None
+    health: object = "all is well"
 
 
 class Pipeline:
@@ -31,6 +32,9 @@ class Pipeline:
     def stop(self):
         self._log.append("stop")
         self.is_running = False
+
+    def wait(self, timeout_s):
+        return not self.is_running
 
     def end(self, error=None):
         self._error = error

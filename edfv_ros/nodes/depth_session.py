@@ -1,15 +1,18 @@
 """Keeps a depth pipeline running: starts it, and starts it again after its source broke. No ROS in here."""
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
 
-from edfv_ros.errors import EdfvError
+from edfv_ros.errors import EdfvError, SourceError
 from edfv_ros.pipeline import DepthPipeline, PipelineStatistics
 
 PIPELINE_CHECK_S = 0.1
+OPEN_CHECK_S = 0.02
+OPEN_TIMEOUT_S = 30.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 8.0
 
@@ -98,6 +101,7 @@ class DepthSession:
             pipeline = self._open_pipeline(stack)
             stack.callback(pipeline.stop)
             pipeline.start()
+            _wait_until_open(pipeline)
             self._resources = stack.pop_all()
         self._pipeline = pipeline
 
@@ -150,3 +154,22 @@ class DepthSession:
             if error:
                 self._on_recovery()
             return
+
+
+def _wait_until_open(pipeline: DepthPipeline) -> None:
+    """Wait until a started pipeline has opened its source, or has come to its end already.
+
+    Raises:
+        SourceError: it failed, or took too long.
+    """
+    deadline_s = time.monotonic() + OPEN_TIMEOUT_S
+    was_open = False
+    while not pipeline.wait(OPEN_CHECK_S):
+        if was_open:  # and still running a moment later, so the source fits the rig
+            return
+        if time.monotonic() > deadline_s:
+            raise SourceError(f"the source did not open within {OPEN_TIMEOUT_S:g} s")
+        was_open = pipeline.statistics().health is not None
+    error = pipeline.statistics().error
+    if error is not None:
+        raise SourceError(error)

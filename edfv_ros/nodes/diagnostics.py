@@ -93,9 +93,10 @@ class DepthDiagnostics:
 def _counters(statistics: PipelineStatistics) -> dict[str, object]:
     values: dict[str, object] = {"sweeps": statistics.sweeps, "depth images": statistics.depths}
     values |= {"events": statistics.events, "lost events": statistics.lost_events}
-    values |= _flat("dropped sweeps:", statistics.dropped_sweeps)
     values |= {f"latency {name} (ms)": value for name, value in statistics.latency_ms.items()}
-    return values | _flat("health:", statistics.health)
+    values |= _named("dropped sweeps", statistics.dropped_sweeps)
+    values |= _named("lens", statistics.lens)
+    return values | _named("events", statistics.health.problems if statistics.health is not None else {})
 
 
 def _new_losses(before: PipelineStatistics, now: PipelineStatistics) -> list[str]:
@@ -113,8 +114,8 @@ def _state_without(setup: DepthSetup | None) -> str:
     return "not configured" if setup is None else "configured, not active"
 
 
-def _flat(prefix: str, counters: Mapping[str, int]) -> dict[str, object]:
-    return {f"{prefix} {name.replace('_', ' ')}": count for name, count in counters.items()}
+def _named(prefix: str, counters: Mapping[str, int]) -> dict[str, object]:
+    return {f"{prefix}: {name.replace('_', ' ')}": count for name, count in counters.items()}
 
 
 def _text(value: object) -> str:

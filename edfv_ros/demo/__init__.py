@@ -1,0 +1,1 @@
+"""The demonstration: virtual rig, real node, real subscriber, one picture."""
