@@ -8,6 +8,10 @@ class EdfvError(Exception):
     exits with code 2; the node reports it as a diagnostic. Anything else that is raised is a bug.
     """
 
+    def __init__(self, message: str) -> None:
+        # names and values that come from files may hold line breaks
+        super().__init__(" ".join(message.splitlines()))
+
 
 class RigError(EdfvError):
     """The rig file is missing, unreadable or describes an impossible rig."""

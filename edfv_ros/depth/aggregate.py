@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def aggregate(
-    cost: NDArray[np.float32], small_step: float, jump: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def aggregate(cost: NDArray[np.float32], small_step: float, jump: NDArray[np.float32]) -> NDArray[np.float32]:
     """Sum the cheapest path costs from eight directions.
 
     Args:

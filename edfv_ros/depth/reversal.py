@@ -48,9 +48,7 @@ class PolarityReversal:
         bins, height, width = volumes[0].counts.shape
         change = np.zeros((height, width, bins), np.float32)
         for volume in volumes:
-            add_intensity_change(
-                volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(volumes), change
-            )
+            add_intensity_change(volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(volumes), change)
         score = self._likelihood(change)
         cost = aggregate(-score, SMALL_STEP_COST, np.full(score.shape[:2], JUMP_COST, np.float32))
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))

@@ -1,6 +1,7 @@
 """What a rig is. Units are in the key names; every value is checked when the rig is made."""
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ Curve = Annotated[tuple[float, ...], Field(min_length=2, strict=False)]
 
 
 def _require_increasing(name: str, values: tuple[float, ...]) -> tuple[float, ...]:
-    for before, after in zip(values, values[1:], strict=False):
+    for before, after in pairwise(values):
         if after <= before:
             raise ValueError(f"{name} must be strictly increasing, but {before:g} is followed by {after:g}")
     return values
@@ -35,6 +36,8 @@ class Intrinsics(_Part):
 
 
 class Camera(_Part):
+    """The sensor behind the lens; ``name`` becomes its namespace and its frame ids."""
+
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
     model: str
     serial: str = ""
@@ -134,6 +137,8 @@ class Breathing(_Part):
 
 
 class Lens(_Part):
+    """The focus lens: who drives it, how it blurs, and which control value focuses where."""
+
     driver: Literal["virtual", "edfv", "optotune_ld4", "optotune_icc", "scf4", "varioptic_usbm"]
     port: str = ""
     aperture_mm: Positive
@@ -145,6 +150,8 @@ class Lens(_Part):
 
 
 class Sweep(_Part):
+    """How the focus moves, and how its time is tied to the camera's."""
+
     vergence_min_dpt: Annotated[float, Field(ge=0)]
     vergence_max_dpt: Positive
     waveform: Literal["triangle", "sine", "sawtooth"]
@@ -167,6 +174,8 @@ class Sweep(_Part):
 
 
 class Volume(_Part):
+    """How finely the focus axis is divided."""
+
     bins: Annotated[int, Field(ge=4, le=256)] = 32
 
 
