@@ -186,6 +186,11 @@ class DepthPipeline:
         return not self.is_running
 
     @property
+    def is_open(self) -> bool:
+        """Whether the source has been opened and fits the rig; stays true when it has ended."""
+        return self._assembler is not None
+
+    @property
     def is_running(self) -> bool:
         return any(thread.is_alive() for thread in self._threads)
 
