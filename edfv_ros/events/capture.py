@@ -87,6 +87,11 @@ class Capture:
         """Counters as of the newest packet."""
         return self._health
 
+    @property
+    def capacity_events(self) -> int:
+        """Events that the ring holds."""
+        return self._ring.capacity
+
     def read(self, timeout_s: float) -> Packet | None:
         """Return the next packet, an empty one after ``timeout_s`` without any, None at the end.
 
