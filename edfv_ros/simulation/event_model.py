@@ -84,7 +84,8 @@ class EventSensor:
         times = np.ascontiguousarray(times_us, np.float64)
         if self._memory is None:
             phase = self._rng.uniform(-1.0, 1.0, self._shape)
-            self._memory = log_intensity[0] + 0.99 * phase * np.where(phase > 0, self._threshold_off, self._threshold_on)
+            threshold = np.where(phase > 0, self._threshold_off, self._threshold_on)
+            self._memory = log_intensity[0] + 0.99 * phase * threshold
         arguments = (
             log_intensity,
             times,

@@ -14,7 +14,7 @@ from edfv_ros.rig import Rig
 from edfv_ros.simulation.event_model import PixelModel, join_events, merge_events
 from edfv_ros.simulation.lens import LensMove, sweep_moves
 from edfv_ros.simulation.scene import Scene
-from edfv_ros.simulation.virtual_rig import VirtualRig
+from edfv_ros.simulation.virtual_rig import VirtualRig, mean_picture
 
 _FRAME_SAMPLES = 8
 
@@ -66,7 +66,7 @@ def write_recording(
     events = _expose(virtual, track, grid, pictures, start_us)
     streams = ("events", "triggers", "frames") if frames_hz else ("events", "triggers")
     info = SourceInfo(f"{rig.camera.model}_VIRTUAL", rig.camera.width_px, rig.camera.height_px, streams, live=False)
-    frame_times = np.arange(0.0, track[-1, 0] - exposure_us, 1e6 / frames_hz) if frames_hz else []
+    frame_times = np.arange(0.0, track[-1, 0] - exposure_us if frames_hz else 0.0, 1e6 / (frames_hz or 1.0))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with Aedat4Writer(directory / "recording.aedat4", info) as writer:
@@ -74,7 +74,7 @@ def write_recording(
             writer.write_events(events)
             for time in frame_times:
                 at = time + (np.arange(_FRAME_SAMPLES) + 0.5) / _FRAME_SAMPLES * exposure_us
-                exposed = _mean_picture(pictures, grid, np.interp(at, track[:, 0], track[:, 1]))
+                exposed = mean_picture(pictures, grid, np.interp(at, track[:, 0], track[:, 1]))
                 writer.write_frame(virtual.frame(start_us + int(time), exposure_us, exposed))
         rows = "".join(f"{start_us + int(t)},{v:.6f}\n" for t, v in track)
         (directory / "lens.csv").write_text("timestamp_us,vergence_dpt\n" + rows, encoding="utf-8")
@@ -133,16 +133,3 @@ def _triggers(moves: list[LensMove], end: LensMove, start_us: int) -> NDArray[np
             rise = start_us + round(move.start_us)
             edges += [(rise, TriggerType.RISING_EDGE), (rise + move.pulse_us, TriggerType.FALLING_EDGE)]
     return np.array(edges, TRIGGER_DTYPE)
-
-
-def _mean_picture(
-    pictures: NDArray[np.float32], grid: NDArray[np.float64], vergences: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Mean over ``vergences`` of the pictures, linear between those on the grid."""
-    position = np.interp(vergences, grid, np.arange(len(grid)))
-    low = np.minimum(position.astype(int), len(grid) - 2)
-    weights = np.zeros(len(grid), np.float32)
-    np.add.at(weights, low, (1.0 - (position - low)) / len(position))
-    np.add.at(weights, low + 1, (position - low) / len(position))
-    used = np.flatnonzero(weights)
-    return np.tensordot(weights[used], pictures[used], axes=1).astype(np.float32)

@@ -123,7 +123,7 @@ def _blur_ladder(layer: Layer, scene: Scene, largest_px: float, residual_blur_px
     else:
         planes = [_padded(image, reach * s, cv2.BORDER_CONSTANT) for image in (premultiplied * coverage, coverage)]
         left, top = layer.left_px - reach, layer.top_px - reach
-        depth = cv2.copyMakeBorder(layer.depth_m, *(4 * [reach * s]), cv2.BORDER_REPLICATE)
+        depth = np.pad(layer.depth_m, reach * s, mode="edge")
 
     # the part of the box that lies on the sensor
     height, width = depth.shape[0] // s, depth.shape[1] // s
@@ -192,7 +192,7 @@ def _filter_and_fold(spectrum, height, width, scales, table, folded):  # type: i
                         cell = int(position)
                         part = np.float32(position - cell)
                         transfer = table[cell] * (np.float32(1.0) - part) + table[cell + 1] * part
-                        if x <= half:
+                        if x <= half:  # noqa: SIM108 (too long for one line)
                             value = spectrum[y, x]
                         else:
                             value = np.conj(spectrum[(height - y) % height, width - x])

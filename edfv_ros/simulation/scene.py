@@ -212,7 +212,7 @@ def _cards(studio: _Studio) -> list[Layer]:
         x = rng.uniform(-0.9, 0.9) * half_width
         y = rng.uniform(-0.9, 0.9) * half_height
         size_m = rng.uniform(22.0, 48.0) / studio.focal_px / vergence
-        pose = Pose(np.array([x, y, 1.0]) / vergence, _rotation(*rng.uniform(-0.6, 0.6, 2), rng.uniform(-0.8, 0.8)))
+        pose = Pose(np.array([x, y, 1.0]) / vergence, _rotation(*rng.uniform(-0.6, 0.6, 3)))
         shape = Card(pose, size_m * rng.uniform(0.8, 1.4), size_m, round=bool(rng.random() < 0.4))
         layers.append(_shape_layer(studio, shape))
     return layers
@@ -354,7 +354,8 @@ def _continued(values: Image, known: NDArray[np.bool_]) -> Image:
 def _shade(studio: _Studio, hits: Hits, texture: Texture) -> Image:
     """Radiance of a matt surface under one lamp and daylight from everywhere."""
     facing = np.maximum(0.15, -hits.normal[..., 2])
-    footprint = hits.depth_m / (studio.focal_px * SUPERSAMPLING * np.sqrt(facing))
+    footprint = (hits.depth_m / (studio.focal_px * SUPERSAMPLING * np.sqrt(facing))).astype(np.float32)
     albedo = texture.sample(hits.u_m, hits.v_m, footprint)
     light = (_LIGHT / np.linalg.norm(_LIGHT)).astype(np.float32)
-    return albedo * (0.45 + 0.6 * np.maximum(0.0, hits.normal @ light)).astype(np.float32)
+    shaded: Image = albedo * (0.45 + 0.6 * np.maximum(0.0, hits.normal @ light)).astype(np.float32)
+    return shaded

@@ -156,7 +156,8 @@ class Box:
         u = along + face * np.float32(0.37)
         v = np.choose(face, [point[..., 1], point[..., 2], point[..., 1]]) + face * np.float32(0.21)
         normal = outward * self.pose.rotation.T.astype(np.float32)[face]
-        return Hits((depth < away.min(axis=-1)) & (depth > 0), depth, u.astype(np.float32), v.astype(np.float32), normal)
+        hit = (depth < away.min(axis=-1)) & (depth > 0)
+        return Hits(hit, depth, u.astype(np.float32), v.astype(np.float32), normal)
 
 
 @dataclass(frozen=True, slots=True)

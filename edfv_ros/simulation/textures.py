@@ -10,7 +10,7 @@ Albedo = NDArray[np.float32]
 
 TILE_TEXELS = 512
 _FINEST_CYCLES = 55.0
-_WORDS = "FOCUS EVENT LENS DEPTH METRE LIGHT 42 SWEEP EDGE OPEN 7 NORTH TEA BOOK 1984 RED SALT MAP".split()
+_WORDS = ("FOCUS", "EVENT", "LENS", "DEPTH", "METRE", "LIGHT", "42", "SWEEP", "EDGE", "NORTH", "TEA", "1984", "SALT")
 
 
 def fractal_noise(rng: np.random.Generator, roughness: float, stretch: float = 1.0) -> Albedo:
@@ -22,7 +22,8 @@ def fractal_noise(rng: np.random.Generator, roughness: float, stretch: float = 1
     frequency_x = np.fft.rfftfreq(TILE_TEXELS)[None, :] * TILE_TEXELS * stretch
     radius = np.hypot(frequency_y, frequency_x)
     radius[0, 0] = 1.0
-    spectrum = np.fft.rfft2(rng.standard_normal((TILE_TEXELS, TILE_TEXELS))) / (radius**roughness * (1.0 + (radius / _FINEST_CYCLES) ** 4))
+    fall = radius**roughness * (1.0 + (radius / _FINEST_CYCLES) ** 4)
+    spectrum = np.fft.rfft2(rng.standard_normal((TILE_TEXELS, TILE_TEXELS))) / fall
     spectrum[0, 0] = 0.0
     noise = np.fft.irfft2(spectrum, s=(TILE_TEXELS, TILE_TEXELS))
     return (noise / noise.std()).astype(np.float32)
@@ -61,8 +62,8 @@ def _speckle(rng: np.random.Generator) -> Albedo:
     image = np.full((TILE_TEXELS, TILE_TEXELS), rng.uniform(0.55, 0.8), np.float32)
     for _ in range(1500):
         centre = rng.integers(0, TILE_TEXELS, 2)
-        radius = int(2 + rng.pareto(1.9) * 3)
-        _stamp(image, lambda canvas, at, r=radius, a=rng.uniform(0.04, 0.9): cv2.circle(canvas, at, r, a, -1), centre)
+        radius, tone = int(2 + rng.pareto(1.9) * 3), rng.uniform(0.04, 0.9)
+        _stamp(image, lambda canvas, at, r=radius, a=tone: cv2.circle(canvas, at, r, a, -1), centre)
     return image * np.exp(0.5 * fractal_noise(rng, 0.5))
 
 

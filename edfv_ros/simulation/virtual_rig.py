@@ -22,7 +22,8 @@ class VirtualRig:
     def __init__(self, rig: Rig, scene: Scene, *, pixels: PixelModel | None = None, seed: int = 0) -> None:
         self.rig = rig
         self.scene = scene
-        self.sensor = EventSensor(rig.camera.resolution, pixels or PixelModel(), seed)
+        self.pixels = pixels or PixelModel()
+        self.sensor = EventSensor(rig.camera.resolution, self.pixels, seed)
         self._rng = np.random.default_rng([seed, 0xF7A3E])
 
     @cached_property
@@ -53,3 +54,16 @@ class VirtualRig:
     @cached_property
     def _white_radiance(self) -> float:
         return float(np.percentile(self.scene.sharp, 99.5))
+
+
+def mean_picture(
+    pictures: NDArray[np.float32], grid: NDArray[np.float64], vergences: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Mean over ``vergences`` of the pictures, linear between those on the grid."""
+    position = np.interp(vergences, grid, np.arange(len(grid)))
+    low = np.minimum(position.astype(int), len(grid) - 2)
+    weights = np.zeros(len(grid), np.float32)
+    np.add.at(weights, low, (1.0 - (position - low)) / len(position))
+    np.add.at(weights, low + 1, (position - low) / len(position))
+    used = np.flatnonzero(weights)
+    return np.tensordot(weights[used], pictures[used], axes=1).astype(np.float32)

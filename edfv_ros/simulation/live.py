@@ -1,0 +1,200 @@
+"""The virtual rig, live: a dv network stream in real time and a lens on a pseudo-terminal.
+
+    python -m edfv_ros.simulation.live --rig rig.yaml --kind tabletop --seed 0
+
+prints one line of JSON on stdout when it is ready (``uri``, ``lens_port``, ``depth_gt``, ``picture``) and streams
+until it is interrupted, terminated or orphaned. What it is doing goes to stderr.
+"""
+
+import argparse
+import json
+import os
+import select
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edfv_ros.errors import EdfvError, OutputError
+from edfv_ros.events import TRIGGER_DTYPE, Frame, NetworkSender, Packet, SourceInfo, TriggerType
+from edfv_ros.rig import load_rig
+from edfv_ros.simulation.event_model import join_events, merge_events
+from edfv_ros.simulation.lens import LensStep, VirtualLens
+from edfv_ros.simulation.lens_port import LensPort
+from edfv_ros.simulation.replay import EventReplay
+from edfv_ros.simulation.scene import SCENE_KINDS, Scene, make_scene
+from edfv_ros.simulation.virtual_rig import VirtualRig
+
+_TICK_S = 0.004
+_LONGEST_TICK_US = 250_000
+_FRAME_SAMPLES = 8
+_EXPOSURE_US = 5000
+
+
+class LiveRig:
+    """Turns the passing of time and the commands at the lens's port into packets."""
+
+    def __init__(self, virtual: VirtualRig, replay: EventReplay, *, start_us: int, frames_hz: float) -> None:
+        self._virtual = virtual
+        self._replay = replay
+        self.lens = VirtualLens(virtual.rig, start_us)
+        self.port = LensPort(virtual.rig, self.lens, start_us)
+        self._delay_us = virtual.rig.lens.delay_ms * 1e3
+        self._now_us = start_us
+        self._coming: deque[LensStep] = deque()  # told to the lens, not yet seen by the sensor
+        self._edges: deque[tuple[int, int]] = deque()
+        self._optical_dpt = self.lens.position_dpt
+        self._frame_period_us = round(1e6 / frames_hz) if frames_hz else 0
+        self._frame_start_us = start_us
+        self._exposed: list[float] = []
+
+    def start_sweeping(self) -> None:
+        self.lens.sweep(self._virtual.rig.sweep)
+
+    def advance(self, now_us: int) -> Packet:
+        """Everything that happened since the last call; after a pause too long to catch up, only its end."""
+        begin_us, self._now_us = self._now_us, now_us
+        steps = self.lens.advance(now_us)
+        self.port.report(steps)
+        self._coming.extend(steps)
+        for step in steps:
+            if step.begins and step.move.pulse_us:
+                rise_us = round(step.start_us)
+                self._edges.append((rise_us, TriggerType.RISING_EDGE))
+                self._edges.append((rise_us + step.move.pulse_us, TriggerType.FALLING_EDGE))
+        frames: tuple[Frame, ...] = ()
+        fired = []
+        for step in self._take_seen(now_us - self._delay_us):
+            if step.end_us > now_us - _LONGEST_TICK_US:
+                fired.append(self._replay.events(step, self._delay_us))
+            self._expose(step)
+        frames = self._frames(now_us)
+        noise = self._virtual.sensor.noise(max(begin_us, now_us - _LONGEST_TICK_US), now_us)
+        return Packet(merge_events(join_events(fired), noise), self._take_edges(now_us), frames=frames)
+
+    def _take_seen(self, until_us: float) -> list[LensStep]:
+        """Steps, or parts of them, up to a time on the lens's own time axis."""
+        seen = []
+        while self._coming and self._coming[0].start_us < until_us:
+            step = self._coming.popleft()
+            if step.end_us > until_us:
+                self._coming.appendleft(LensStep(step.move, until_us, step.end_us, False))
+                step = LensStep(step.move, step.start_us, until_us, step.begins)
+            seen.append(step)
+            self._optical_dpt = float(step.move.vergence_dpt(step.end_us))
+        return seen
+
+    def _take_edges(self, now_us: int) -> np.ndarray:
+        edges = []
+        while self._edges and self._edges[0][0] <= now_us:
+            edges.append(self._edges.popleft())
+        return np.array(edges, TRIGGER_DTYPE)
+
+    def _expose(self, step: LensStep) -> None:
+        """Note where the focus was while the shutter was open."""
+        if not self._frame_period_us:
+            return
+        start = self._frame_start_us - self._delay_us
+        low, high = max(step.start_us, start), min(step.end_us, start + _EXPOSURE_US)
+        if low < high:
+            count = max(1, round(_FRAME_SAMPLES * (high - low) / _EXPOSURE_US))
+            self._exposed.extend(step.move.vergence_dpt(low + (np.arange(count) + 0.5) / count * (high - low)))
+
+    def _frames(self, now_us: int) -> tuple[Frame, ...]:
+        if not self._frame_period_us or now_us < self._frame_start_us + _EXPOSURE_US:
+            return ()
+        vergences = np.array(self._exposed or [self._optical_dpt])
+        frame = self._virtual.frame(self._frame_start_us, _EXPOSURE_US, self._replay.picture(vergences))
+        late = (now_us - self._frame_start_us) // self._frame_period_us
+        self._frame_start_us += self._frame_period_us * max(1, late)
+        self._exposed.clear()
+        return (frame,)
+
+
+def _write_truth(directory: Path, scene: Scene) -> dict[str, str]:
+    """Ground truth and a sharp picture for those who want to compare."""
+    depth_path, picture_path = directory / "depth_gt.npy", directory / "scene.png"
+    grey = np.clip(scene.sharp / np.percentile(scene.sharp, 99.5), 0.0, 1.0) ** (1 / 2.2)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        np.save(depth_path, scene.depth_m)
+        picture_path.write_bytes(cv2.imencode(".png", (grey * 255).astype(np.uint8))[1].tobytes())
+    except OSError as error:
+        raise OutputError(f"{directory}: cannot write the ground truth: {error.strerror}") from None
+    return {"depth_gt": str(depth_path), "picture": str(picture_path)}
+
+
+def _say(text: str) -> None:
+    print(f"virtual rig: {text}", file=sys.stderr, flush=True)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m edfv_ros.simulation.live", description="The virtual rig, live.")
+    parser.add_argument("--rig", type=Path, required=True, help="rig file")
+    parser.add_argument("--kind", default="tabletop", help=f"scene: {', '.join(SCENE_KINDS)}")
+    parser.add_argument("--seed", type=int, default=0, help="of scene and sensor")
+    address = parser.add_mutually_exclusive_group()
+    address.add_argument("--port", type=int, default=0, help="TCP port of the events on 127.0.0.1; 0 finds one")
+    address.add_argument("--unix", type=Path, help="socket path instead of a TCP port")
+    parser.add_argument("--out", type=Path, help="folder for depth_gt.npy and scene.png")
+    parser.add_argument("--frames-hz", type=float, default=20.0, help="camera frames per second, 0 for none")
+    parser.add_argument("--wait", action="store_true", help="leave the lens still until a command comes")
+    return parser.parse_args(arguments)
+
+
+def _stream(arguments: argparse.Namespace) -> None:
+    rig = load_rig(arguments.rig)
+    _say(f"making the scene {arguments.kind}-{arguments.seed}")
+    scene = make_scene(arguments.kind, arguments.seed, rig)
+    truth = _write_truth(arguments.out, scene) if arguments.out else {"depth_gt": None, "picture": None}
+    _say("rendering its focus stack and the events of a sweep")
+    virtual = VirtualRig(rig, scene, seed=arguments.seed)
+    replay = EventReplay(virtual)
+    streams = ("events", "triggers", "frames") if arguments.frames_hz else ("events", "triggers")
+    info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams, live=True)
+    uri = f"unix://{arguments.unix.absolute()}" if arguments.unix else f"tcp://127.0.0.1:{arguments.port}"
+    parent = os.getppid()
+    with NetworkSender(uri, info) as sender:
+        live = LiveRig(virtual, replay, start_us=time.time_ns() // 1000, frames_hz=arguments.frames_hz)
+        if not arguments.wait:
+            live.start_sweeping()
+        print(json.dumps({"uri": sender.uri, "lens_port": live.port.path, **truth}), flush=True)
+        _say(f"streaming at {sender.uri}, lens at {live.port.path}")
+        try:
+            next_s = time.monotonic()
+            while os.getppid() == parent:
+                next_s = max(next_s + _TICK_S, time.monotonic())
+                commanded, _, _ = select.select([live.port], [], [], max(0.0, next_s - time.monotonic()))
+                now_us = time.time_ns() // 1000
+                packet = live.advance(now_us)
+                if commanded:
+                    live.port.obey(now_us)
+                sender.send(packet)
+        finally:
+            live.port.close()
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until interrupted; return the exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _stream(_parse(arguments))
+    except KeyboardInterrupt:
+        _say("stopped")
+    except EdfvError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
