@@ -30,7 +30,7 @@ class SweepSource(Protocol):
 
     @property
     def counters(self) -> dict[str, int]:
-        """What went wrong so far, by name."""
+        """What went wrong so far, by name; those that are not zero."""
         ...
 
     def observe(self, packet: Packet) -> None:
@@ -72,7 +72,7 @@ class TrackSweeps:
 
     @property
     def counters(self) -> dict[str, int]:
-        return dict(self._counts)
+        return {name: count for name, count in self._counts.items() if count}
 
     @property
     def discard_before_us(self) -> int:

@@ -54,7 +54,8 @@ class TelemetrySweeps:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {**self._counts, "clock_restarts": self.clock.restarts}
+        counts = {**self._counts, "clock_restarts": self.clock.restarts}
+        return {name: count for name, count in counts.items() if count}
 
     @property
     def discard_before_us(self) -> int:

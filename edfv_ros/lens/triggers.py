@@ -79,7 +79,7 @@ class TriggerSweeps:
 
     @property
     def counters(self) -> dict[str, int]:
-        return dict(self._counts)
+        return {name: count for name, count in self._counts.items() if count}
 
     @property
     def discard_before_us(self) -> int:

@@ -1,0 +1,217 @@
+"""The virtual lens's driver and telemetry, over a real pseudo-terminal."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lens_emulator import LensEmulator
+
+from edfv_ros.errors import LensError
+from edfv_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, Packet, TriggerType
+from edfv_ros.lens.driver import LensSample
+from edfv_ros.lens.opening import open_lens
+from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.lens.sync import TelemetrySweeps, open_sweeps
+from edfv_ros.lens.virtual import VirtualLens
+from edfv_ros.rig import Rig, load_rig
+
+RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
+WAIT_S = 20.0
+
+
+def rig_at(port: str, *, hz: float = 5.0, delay_ms: float = 0.0, driver: str = "virtual") -> Rig:
+    lens = RIG.lens.model_copy(update={"port": port, "delay_ms": delay_ms, "driver": driver})
+    return RIG.model_copy(
+        update={"lens": lens, "sweep": RIG.sweep.model_copy(update={"sync": "telemetry", "frequency_hz": hz})}
+    )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.005)
+
+
+def test_a_lens_is_identified_moved_swept_and_stopped() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        assert lens.identify() == "virtual lens 1"
+        assert (lens.limits().min_dpt, lens.limits().max_dpt) == (0.3, 4.2)
+        lens.goto(1.25)
+        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        assert lens.state().sweeping
+        wait_for(lambda: lens.state().last is not None)
+        lens.stop()
+        assert not lens.state().sweeping
+        wait_for(lambda: len(lens.telemetry()) > 0)
+        assert emulator.commands[1:] == [
+            "ID",
+            "GOTO 1.250000",
+            "SWEEP 0.300000 4.200000 triangle 5.000000",
+            "STOP",
+        ]
+
+
+def test_telemetry_comes_in_order_between_the_answers() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        samples: list[LensSample] = []
+
+        def enough() -> bool:
+            lens.identify()
+            samples.extend(lens.telemetry())
+            return len(samples) >= 40
+
+        wait_for(enough)
+        assert [sample.sequence for sample in samples] == list(range(len(samples)))
+        trip = lens.query_clock()
+        assert trip.send_us <= trip.receive_us and trip.duration_us < 1_000_000
+
+
+@pytest.mark.parametrize("vergence", [0.1, 4.3, float("nan")])
+def test_limits_are_checked_before_anything_is_sent(vergence: float) -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        for move in (
+            lambda: lens.goto(vergence),
+            lambda: lens.run_sweep(0.3, vergence, "triangle", 5.0),
+            lambda: lens.run_sweep(0.3, 4.2, "triangle", 1e6),
+            lambda: lens.run_sweep(4.2, 0.3, "triangle", 5.0),
+        ):
+            with pytest.raises(LensError):
+                move()
+        assert emulator.commands == ["ID"]
+
+
+def test_an_absent_port_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(LensError, match="ttyNONE: there is no such port"):
+        open_lens(rig_at(str(tmp_path / "ttyNONE")))
+    with pytest.raises(LensError, match=r"lens\.port is empty"):
+        open_lens(rig_at(""))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LensError, match="file: "):
+        open_lens(rig_at(str(tmp_path / "file")))
+
+
+def test_a_silent_port_and_a_wrong_answer_are_told_apart() -> None:
+    with LensEmulator(replies={"ID": None}) as emulator:
+        lens = VirtualLens(rig_at(emulator.port), reply_timeout_s=0.1)
+        with pytest.raises(LensError, match=r"no answer to ID within 0\.1 s"):
+            lens.open()
+    with LensEmulator(replies={"ID": "Ready"}) as emulator, pytest.raises(LensError, match="'Ready' to ID: this is no"):
+        open_lens(rig_at(emulator.port))
+
+
+def test_a_refusal_comes_with_the_lens_s_reason() -> None:
+    with LensEmulator(replies={"GOTO": "ERR too hot"}) as emulator, open_lens(rig_at(emulator.port)) as lens:
+        with pytest.raises(LensError, match=r"refused 'GOTO 1\.000000': too hot"):
+            lens.goto(1.0)
+        assert lens.identify()
+
+
+def test_a_time_that_is_no_number_is_an_error() -> None:
+    with (
+        LensEmulator(replies={"TIME": "T noon"}) as emulator,
+        open_lens(rig_at(emulator.port)) as lens,
+        pytest.raises(LensError, match="not a number"),
+    ):
+        lens.query_clock()
+
+
+def test_stray_bytes_and_garbled_telemetry_do_no_harm() -> None:
+    with LensEmulator() as emulator, VirtualLens(rig_at(emulator.port)) as lens:
+        lens.open()
+        emulator.send("S 1 2 x")
+        emulator.send("\x00\xff noise")
+        emulator.send("S 7 8 1.5")
+        wait_for(lambda: lens.state().last is not None)
+        assert lens.garbled_lines == 1
+        assert lens.identify() and lens.telemetry() == [LensSample(7, 8, 1.5)]
+
+
+def test_unplugging_is_an_error_that_says_so_and_a_new_lens_can_be_opened() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        emulator.unplug()
+        for use in (lens.identify, lens.telemetry, lens.query_clock, lens.stop):
+            with pytest.raises(LensError, match="went away"):
+                use()
+    with LensEmulator() as again, open_lens(rig_at(again.port)) as lens:
+        assert lens.identify()
+
+
+def test_a_closed_lens_says_so() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        lens.close()
+        with pytest.raises(LensError, match="not open"):
+            lens.telemetry()
+
+
+def test_a_driver_that_is_not_there_yet_names_those_that_are() -> None:
+    with pytest.raises(LensError, match=r"lens\.driver = optotune_ld4: no such driver yet; supported now: virtual"):
+        open_lens(rig_at("/dev/null", driver="optotune_ld4"))
+
+
+def packet_now(triggers: list[tuple[int, int]] | None = None) -> Packet:
+    events = np.zeros(1, EVENT_DTYPE)
+    events["timestamp"] = time.time_ns() // 1000
+    return Packet(events=events, triggers=np.array(triggers or [], TRIGGER_DTYPE))
+
+
+def follow(emulator: LensEmulator, rig: Rig, sweeps: int) -> tuple[TelemetrySweeps, list[FocusSweep]]:
+    taken: list[FocusSweep] = []
+    with open_lens(rig) as lens:
+        source = open_sweeps(rig, driver=lens)
+        assert isinstance(source, TelemetrySweeps)
+        lens.run_sweep(0.3, 4.2, "triangle", rig.sweep.frequency_hz)
+
+        def enough() -> bool:
+            source.observe(packet_now())
+            promised_us = source.discard_before_us
+            while (sweep := source.take()) is not None:
+                assert sweep.start_us >= promised_us
+                taken.append(sweep)
+                promised_us = source.discard_before_us
+            return len(taken) >= sweeps
+
+        wait_for(enough)
+    return source, taken
+
+
+def test_telemetry_gives_the_sweeps_on_the_host_s_clock() -> None:
+    ahead_us = 123_456_789
+    emulator = LensEmulator(clock_us=lambda: time.time_ns() // 1000 + ahead_us)
+    with emulator:
+        source, taken = follow(emulator, rig_at(emulator.port, hz=10.0, delay_ms=3.0), 4)
+        for index, sweep in enumerate(taken):
+            expected = emulator.turn_us(index) - ahead_us + 3_000
+            assert sweep.direction == (1 if index % 2 == 0 else -1)
+            assert abs(sweep.timestamps_us[0] - expected) < source.clock.uncertainty_us * 4 + 500
+    assert source.counters == {}
+
+
+def test_sweeps_with_holes_in_the_telemetry_are_dropped_and_counted() -> None:
+    with LensEmulator(lose=lambda sequence: 13 <= sequence < 17 or sequence == 30) as emulator:
+        source, taken = follow(emulator, rig_at(emulator.port, hz=10.0), 2)
+        # four samples out of the second sweep, and the turning point between the third and the fourth
+        starts = [round((sweep.timestamps_us[0] - taken[0].timestamps_us[0]) / 50_000) for sweep in taken]
+    assert starts == [0, 4]
+    assert source.counters["lost_samples"] == 5 and source.counters["broken_sweeps"] == 3
+
+
+def test_a_lens_that_does_not_move_is_an_error() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        source = TelemetrySweeps(RIG, lens)
+        source.observe(packet_now())
+        late = packet_now()
+        late.events["timestamp"] += 5_000_000
+        with pytest.raises(LensError, match="reported no motion"):
+            source.observe(late)
+
+
+def test_a_reset_of_the_camera_s_clock_ends_telemetry_sync() -> None:
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        source = TelemetrySweeps(RIG, lens)
+        source.observe(packet_now([(0, int(TriggerType.TIMESTAMP_RESET))]))
+        with pytest.raises(LensError, match="clock was reset"):
+            source.observe(packet_now([(0, int(TriggerType.TIMESTAMP_RESET))]))
