@@ -136,14 +136,9 @@ def join_events(parts: Sequence[NDArray[np.void]]) -> NDArray[np.void]:
 
 
 def merge_events(first: NDArray[np.void], second: NDArray[np.void]) -> NDArray[np.void]:
-    """Two ascending event arrays as one."""
-    if not len(second):
-        return first
+    """Two ascending event arrays as one; of equal times those of ``first`` come first."""
     merged = np.empty((len(first) + len(second), 2), np.int64)
-    where = np.searchsorted(first["timestamp"], second["timestamp"], side="right") + np.arange(len(second))
-    rest = np.ones(len(merged), bool)
-    rest[where] = False
-    merged[where], merged[rest] = _pairs(second), _pairs(first)
+    _merge(_pairs(first), _pairs(second), merged)
     ordered: NDArray[np.void] = merged.view(EVENT_DTYPE)[:, 0]
     return ordered
 
@@ -151,6 +146,18 @@ def merge_events(first: NDArray[np.void], second: NDArray[np.void]) -> NDArray[n
 def _pairs(events: NDArray[np.void]) -> NDArray[np.int64]:
     """Events as pairs of integers, [N, 2]: numpy copies padded records field by field, ten times slower."""
     return np.ascontiguousarray(events).view(np.int64).reshape(-1, 2)
+
+
+@numba.njit(nogil=True, cache=True)
+def _merge(first, second, merged):  # type: ignore[no-untyped-def]
+    i = j = 0
+    for k in range(len(merged)):
+        if j == len(second) or (i < len(first) and first[i, 0] <= second[j, 0]):
+            merged[k, 0], merged[k, 1] = first[i, 0], first[i, 1]
+            i += 1
+        else:
+            merged[k, 0], merged[k, 1] = second[j, 0], second[j, 1]
+            j += 1
 
 
 @numba.njit(inline="always")

@@ -65,5 +65,7 @@ def mean_picture(
     weights = np.zeros(len(grid), np.float32)
     np.add.at(weights, low, (1.0 - (position - low)) / len(position))
     np.add.at(weights, low + 1, (position - low) / len(position))
-    used = np.flatnonzero(weights)
-    return np.tensordot(weights[used], pictures[used], axes=1).astype(np.float32)
+    mean = np.zeros(pictures.shape[1:], np.float32)
+    for index in np.flatnonzero(weights):
+        mean += weights[index] * pictures[index]
+    return mean
