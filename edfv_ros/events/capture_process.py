@@ -6,9 +6,8 @@ import sys
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from multiprocessing.connection import Connection
-
-import numpy as np
 
 from edfv_ros.errors import EdfvError
 from edfv_ros.events.aedat4_writer import Aedat4Writer
@@ -20,6 +19,7 @@ from edfv_ros.events.types import Packet
 
 _MAX_BATCH_EVENTS = 10_000
 _WAIT_S = 0.002
+_DRAIN_S = 0.05
 _TELL_FULL_AFTER_S = 0.2
 
 
@@ -89,7 +89,7 @@ class CaptureProcess:
         last = self._capture()
         if last is not None:
             self._outbox.put(last)
-            while not (self._outbox.drained(_WAIT_S) or self._unwanted()):
+            while not (self._outbox.drained(_DRAIN_S) or self._unwanted()):
                 pass
 
     def _capture(self) -> Ended | Failed | None:
@@ -109,28 +109,36 @@ class CaptureProcess:
         self._lost_events += packet.lost_events
         size = min(_MAX_BATCH_EVENTS, self._ring.capacity // 4)
         chunks = [packet.events[start : start + size] for start in range(0, len(packet.events), size)]
-        extras = packet
-        for events in chunks or [packet.events]:
+        parts = [Packet(events) for events in chunks] or [Packet()]
+        parts[0] = replace(parts[0], triggers=packet.triggers, imu=packet.imu, frames=packet.frames)
+        for part in parts:
             if self._source.info.live:
-                if not self._outbox.full and len(events) <= self._ring.free:
-                    self._put(events, extras)
-                    extras = Packet()
-                else:
-                    self._lost_events += len(events)
-                    self._source.lose(len(events))
-            elif self._wait_for_room(len(events)):
-                self._put(events, extras)
-                extras = Packet()
-        if extras is packet and not self._outbox.full and _has_extras(packet):
-            self._put(packet.events[:0], extras)
+                self._put_or_lose(part)
+            elif self._wait_for_room(len(part.events)):
+                self._put(part)
 
-    def _put(self, events: "np.ndarray[tuple[int], np.dtype[np.void]]", extras: Packet) -> None:
-        for start, count in self._ring.write(events) or [(0, 0)]:
+    def _put_or_lose(self, part: Packet) -> None:
+        if self._outbox.full:
+            self._lose(part)
+        elif len(part.events) > self._ring.free:
+            self._lose(Packet(part.events))
+            self._put(replace(part, events=part.events[:0]))
+        else:
+            self._put(part)
+
+    def _lose(self, part: Packet) -> None:
+        self._lost_events += len(part.events)
+        self._source.lose(part)
+
+    def _put(self, part: Packet) -> None:
+        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames):
+            return
+        for start, count in self._ring.write(part.events) or [(0, 0)]:
             self._outbox.put(
-                Batch(start, count, self._lost_events, self._source.health, extras.triggers, extras.imu, extras.frames)
+                Batch(start, count, self._lost_events, self._source.health, part.triggers, part.imu, part.frames)
             )
             self._lost_events = 0
-            extras = Packet()
+            part = Packet()
 
     def _wait_for_room(self, events: int) -> bool:
         """Wait until ring and pipe have room; return False when nobody wants it any more."""
@@ -152,16 +160,16 @@ def _pipe_bytes(message: Message) -> int:
     return message.pipe_bytes if isinstance(message, Batch) else 1000
 
 
-def _has_extras(packet: Packet) -> bool:
-    return bool(len(packet.triggers) or len(packet.imu) or packet.frames)
-
-
 def main() -> None:
+    """Serve one Capture, whose pipe and ring are the two file descriptors on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to end
     pipe = Connection(int(sys.argv[1]))
     ring = EventRing(int(sys.argv[2]))
     os.close(int(sys.argv[2]))
-    request: Request = pipe.recv()
+    try:
+        request: Request = pipe.recv()
+    except EOFError:  # the parent died meanwhile
+        return
     try:
         source = open_source(request.uri, real_time=request.real_time)
         recorder = None if request.record_to is None else Aedat4Writer(request.record_to, source.info)

@@ -1,6 +1,6 @@
 """What is wrong with a stream of events: counted, removed, survived."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ class StreamHealth:
         timestamp_resets: breaks of the clock; times after one are shifted so that they go on ascending.
         stale: items removed because they are older than the opening of their camera.
         lost_events: events dropped because nobody took them in time.
+        lost_others: triggers, frames and inertial samples dropped because nobody took them in time.
     """
 
     events: int = 0
@@ -41,12 +42,13 @@ class StreamHealth:
     timestamp_resets: int = 0
     stale: int = 0
     lost_events: int = 0
+    lost_others: int = 0
 
     @property
     def problems(self) -> dict[str, int]:
         """The counters of what was removed, missed or lost, those that are not zero."""
-        names = ("time_reversals", "out_of_range", "gaps", "missed_edges", "timestamp_resets", "stale", "lost_events")
-        return {name: getattr(self, name) for name in names if getattr(self, name)}
+        good = {"events", "triggers", "frames", "imu"}
+        return {name: count for name, count in asdict(self).items() if count and name not in good}
 
 
 class HealthCheck:
@@ -84,9 +86,13 @@ class HealthCheck:
         )
         return Packet(events, triggers, imu, frames, packet.lost_events)
 
-    def lose(self, events: int) -> None:
-        """Count events that had passed but could not be handed on."""
-        self._count(events=-events, lost_events=events)
+    def lose(self, packet: Packet) -> None:
+        """Count what had passed but could not be handed on."""
+        events, triggers, frames, imu = (
+            len(part) for part in (packet.events, packet.triggers, packet.frames, packet.imu)
+        )
+        self._count(events=-events, triggers=-triggers, frames=-frames, imu=-imu)
+        self._count(lost_events=events, lost_others=triggers + frames + imu)
 
     def _check_events(self, events: NDArray[np.void]) -> NDArray[np.void]:
         raw = events.view(np.int64).reshape(-1, 2)  # time; x, y, polarity

@@ -21,6 +21,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
+    """The source is open."""
+
     info: SourceInfo
 
 

@@ -27,7 +27,7 @@ from edfv_ros.events.aedat4_decoding import (
 )
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Packet, SourceInfo
 
-_CONNECT_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 3.0
 _READ_TIMEOUT_S = 0.01
 _RECEIVE_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 28
@@ -170,7 +170,9 @@ def _connect(address: TcpAddress | UnixAddress, uri: str, kind: str) -> _Receive
             raise DamagedError("it does not say its resolution")
     except TimeoutError:
         connection.close()
-        raise SourceError(f"{uri}: the server of {kind} does not answer; is it a dv stream, and alive?") from None
+        if kind != "events":
+            return None
+        raise SourceError(f"{uri}: the server does not answer; is it a dv stream, and alive?") from None
     except (ConnectionRefusedError, FileNotFoundError) as error:
         connection.close()
         if kind != "events":

@@ -1,7 +1,6 @@
 """Serve a camera's streams to dv network readers, straight from numpy arrays."""
 
 import contextlib
-import os
 import random
 import selectors
 import socket
@@ -148,7 +147,7 @@ class NetworkSender:
             listener.close()
             if isinstance(self._address, UnixAddress):
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._address.of(stream))
+                    Path(self._address.of(stream)).unlink()
 
 
 def _listen(
@@ -176,7 +175,7 @@ def _remove_stale(path: str) -> None:
         try:
             probe.connect(path)
         except ConnectionRefusedError:
-            os.unlink(path)
+            Path(path).unlink()
         except OSError:
             return
 

@@ -26,9 +26,9 @@ class CheckedSource:
         packet = self._source.read()
         return None if packet is None else self._check(packet)
 
-    def lose(self, events: int) -> None:
-        """Count events that were read but could not be handed on."""
-        self._check.lose(events)
+    def lose(self, packet: Packet) -> None:
+        """Count what was read but could not be handed on."""
+        self._check.lose(packet)
 
     def close(self) -> None:
         self._source.close()

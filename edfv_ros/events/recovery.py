@@ -30,7 +30,7 @@ def recover(damaged: Path, recovered: Path) -> int:
                 break
         file.seek(0)
         try:
-            with open(recovered, "xb") as copy:
+            with recovered.open("xb") as copy:
                 copy.write(file.read(TABLE_POSITION_AT) + struct.pack("<q", -1))
                 file.seek(copy.tell())
                 shutil.copyfileobj(file, copy, 1 << 20)
@@ -41,6 +41,7 @@ def recover(damaged: Path, recovered: Path) -> int:
 
 
 def main(arguments: list[str]) -> int:
+    """Recover one recording; return the exit code."""
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2
