@@ -11,6 +11,9 @@ from edfv_ros.events.types import EVENT_DTYPE, Frame, Packet, SourceInfo, Trigge
 GAP_US = 100_000
 """A silence this long is a gap: a sensor in front of a moving focus is never silent."""
 
+MAX_US = 1 << 60
+"""No clock gets that far, 36 000 years after 1970; differences of such times still fit into 64 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamHealth:
@@ -22,7 +25,7 @@ class StreamHealth:
         frames: frames that passed.
         imu: inertial samples that passed.
         time_reversals: items removed because their time went back.
-        out_of_range: events removed because they lie outside the resolution.
+        out_of_range: items removed because they lie outside the resolution or outside any possible time.
         gaps: silences of GAP_US and more between events.
         missed_edges: trigger edges that must be missing, since rising and falling ones did not alternate.
         timestamp_resets: breaks of the clock; times after one are shifted so that they go on ascending.
@@ -118,11 +121,12 @@ class HealthCheck:
         inside = int(x.max()) < self._size[0] and int(y.max()) < self._size[1]
         times_us = raw[:, 0]
         follows = self._clock.last_us is None or int(times_us[0]) >= self._clock.last_us
-        return inside and follows and bool(np.all(times_us[1:] >= times_us[:-1]))
+        possible = int(times_us[0]) >= 0 and int(times_us[-1]) <= MAX_US
+        return inside and follows and possible and bool(np.all(times_us[1:] >= times_us[:-1]))
 
     def _sound_part(self, raw: NDArray[np.int64]) -> NDArray[np.int64]:
         x, y = _coordinates(raw)
-        inside = raw[(x < self._size[0]) & (y < self._size[1])]
+        inside = raw[(x < self._size[0]) & (y < self._size[1]) & _possible(raw[:, 0])]
         self._count(out_of_range=len(raw) - len(inside))
         if not len(inside):
             return inside
@@ -132,9 +136,14 @@ class HealthCheck:
         return sound
 
     def _check_array(self, kind: str, items: NDArray[np.void]) -> NDArray[np.void]:
-        items = items[self._fresh(items["timestamp"])]
         if not len(items):
             return items
+        items = items[self._fresh(items["timestamp"])]
+        possible = items[_possible(items["timestamp"])]
+        self._count(out_of_range=len(items) - len(possible))
+        if not len(possible):
+            return possible
+        items = possible
         times_us, sound = self._followers[kind].follow(items["timestamp"], self._clock)
         self._count(time_reversals=len(items) - int(np.count_nonzero(sound)))
         mended = items.copy()
@@ -170,6 +179,11 @@ class HealthCheck:
 
 
 _STAMP_DTYPE = np.dtype([("timestamp", "<i8"), ("index", "<i8")])
+
+
+def _possible(times_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    possible: NDArray[np.bool_] = (times_us >= 0) & (times_us <= MAX_US)
+    return possible
 
 
 def _coordinates(raw: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
