@@ -1,6 +1,5 @@
 """The depth camera: the node, and rviz where wanted."""
 
-import os
 from pathlib import Path
 
 from ament_index_python.packages import get_package_share_directory
@@ -12,10 +11,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from edfv_ros.errors import EdfvError
 from edfv_ros.nodes.parameters import FIELDS, rules
+from edfv_ros.nodes.share import fast_dds_environment
 from edfv_ros.rig import load_rig
 
 NODE_ARGUMENTS = ("rig", "source", "path", "camera_name", "estimator", "autostart")
-FAST_DDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # Jazzy, Kilted
 TOPICS = ("depth", "points", "confidence", "guide")
 
 
@@ -72,7 +71,7 @@ def start(context: LaunchContext, config: Path) -> list[LaunchDescriptionEntity]
         namespace=namespace,
         parameters=[LaunchConfiguration("params_file"), arguments],
         ros_arguments=["--log-level", LaunchConfiguration("log_level")],
-        additional_env=fast_dds_environment(config),
+        additional_env=fast_dds_environment(),
         output="screen",
         emulate_tty=True,
     )
@@ -87,13 +86,6 @@ def start(context: LaunchContext, config: Path) -> list[LaunchDescriptionEntity]
         output="log",
     )
     return [depth_node, rviz]
-
-
-def fast_dds_environment(config: Path) -> dict[str, str]:
-    """The profile for large messages, unless the user has one."""
-    if any(os.environ.get(name) for name in FAST_DDS_VARIABLES):
-        return {}
-    return dict.fromkeys(FAST_DDS_VARIABLES, str(config / "fastdds.xml"))
 
 
 def camera_name(context: LaunchContext, config: Path) -> str:

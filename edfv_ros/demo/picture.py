@@ -20,9 +20,11 @@ from edfv_ros.outputs.files import replace_atomically
 BRIGHTER_RGB, DARKER_RGB = (196, 60, 52), (46, 98, 178)
 ROW_COLOUR = "#f2b705"
 MAX_ERROR_BINS = 2.0
+SHOWN_BINS = 3
 CLOUD_PARALLAX = (0.55, 0.6)
 CLOUD_SUPERSAMPLING = 3
 OUTLINES_M = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0)
+_LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class DemoScene:
     Attributes:
         guide: uint8, what the camera sees.
         counts: int16 [bins, H, W], the focus volume of one sweep.
-        event_polarity: int16, brighter minus darker events over a short time of that sweep.
+        direction: +1 where the focus moved nearer during that sweep, -1 where it moved away.
         events: number of events of that sweep.
         depth_m: float32, as received, not finite where unknown or not trusted.
         truth_m: float32.
@@ -43,7 +45,7 @@ class DemoScene:
 
     guide: NDArray[np.uint8]
     counts: NDArray[np.int16]
-    event_polarity: NDArray[np.int16]
+    direction: int
     events: int
     depth_m: NDArray[np.float32]
     truth_m: NDArray[np.float32]
@@ -99,13 +101,16 @@ def _draw_guide(axes: Axes, scene: DemoScene, row: int) -> None:
 
 
 def _draw_events(axes: Axes, scene: DemoScene) -> None:
-    strength = np.clip(np.abs(scene.event_polarity) / 2.0, 0.0, 1.0)[..., None]
-    colour = np.where(scene.event_polarity[..., None] > 0, np.array(BRIGHTER_RGB), np.array(DARKER_RGB))
+    """The polarity of the events while the focus passed through the busiest bins."""
+    activity = np.abs(scene.counts).sum((1, 2), dtype=np.int64)
+    middle = 1 + int(np.argmax(np.convolve(activity, np.ones(SHOWN_BINS), "valid")))
+    polarity = scene.direction * scene.counts[middle - 1 : middle - 1 + SHOWN_BINS].sum(0)
+    strength = np.clip(np.abs(polarity) / 2.0, 0.0, 1.0)[..., None]
+    colour = np.where(polarity[..., None] > 0, np.array(BRIGHTER_RGB), np.array(DARKER_RGB))
     axes.imshow(np.rint(255.0 + strength * (colour - 255.0)).astype(np.uint8), interpolation="nearest")
-    _image_panel(axes, f"2  Events while the focus moves ({scene.events / 1e6:.2f} million in this sweep)")
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 2.0}
-    for left, text, colour in ((0.015, "brighter", BRIGHTER_RGB), (0.19, "darker", DARKER_RGB)):
-        axes.text(left, 0.025, text, color=_rgb(colour), transform=axes.transAxes, fontsize=9, weight="bold", bbox=box)
+    _image_panel(axes, f"2  Events while the focus passes {1.0 / scene.bins.centres_dpt[middle]:.2f} m")
+    for left, text, rgb in ((0.015, "brighter", BRIGHTER_RGB), (0.19, "darker", DARKER_RGB)):
+        axes.text(left, 0.025, text, color=_rgb(rgb), transform=axes.transAxes, fontsize=9, weight="bold", bbox=_LABEL_BOX)
 
 
 def _draw_slice(axes: Axes, scene: DemoScene, row: int) -> None:
@@ -121,10 +126,10 @@ def _draw_slice(axes: Axes, scene: DemoScene, row: int) -> None:
     axes.set_ylabel("focus distance")
     axes.set_yticks(*_depth_ticks(bins))
     axes.set_ylim(bins.min_dpt, bins.max_dpt)
-    axes.set_xlabel("pixels of the marked row")
+    axes.set_xlabel("pixels of the row")
     axes.set_xticks([])
     axes.set_box_aspect(scene.depth_m.shape[0] / scene.depth_m.shape[1])
-    axes.set_title("3  Focus volume of that row; dots: depth found", fontsize=11, loc="left")
+    axes.set_title("3  Focus volume of the marked row; dots: depth found", fontsize=11, loc="left")
 
 
 def _draw_depth(figure: Figure, axes: Axes, scene: DemoScene, row: int) -> None:
@@ -153,7 +158,7 @@ def _draw_error(figure: Figure, axes: Axes, scene: DemoScene) -> None:
 
 def _draw_cloud(axes: Axes, scene: DemoScene) -> None:
     """The cloud from beside and above the camera, with outlines of the field of view at some distances."""
-    _image_panel(axes, "6  Point cloud, seen from beside and above the camera")
+    _image_panel(axes, "6  Point cloud from a viewpoint above and beside")
     known = np.isfinite(scene.depth_m)
     if not known.any():
         return
@@ -182,7 +187,7 @@ def _draw_cloud(axes: Axes, scene: DemoScene) -> None:
     def to_pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
         return (points - (low + high) / 2.0) * scale + np.array([width, height]) / 2.0
 
-    size = int(np.ceil(scale * view[0] / known.shape[1]))
+    size = int(np.ceil(scale * view[0] / known.shape[1])) + 1
     image = np.full((height, width, 3), 255, np.uint8)
     order = np.argsort(-depth_m)
     for x, y, colour in zip(*np.rint(to_pixels(flat[order])).astype(int).T, colours[order], strict=True):
@@ -191,7 +196,7 @@ def _draw_cloud(axes: Axes, scene: DemoScene) -> None:
     for plane, outline in outlines.items():
         x, y = to_pixels(outline).T
         axes.plot(x, y, color="0.5", linewidth=0.9)
-        axes.text(x[3] + 6, y[3] - 6, f"{plane:g} m", fontsize=8, color="0.25", va="bottom")
+        axes.text(x[3] + 5, y[3] - 8, f"{plane:g} m", fontsize=8, color="0.25", va="bottom", bbox=_LABEL_BOX)
 
 
 def _depth_ticks(bins: VergenceBins) -> tuple[list[float], list[str]]:

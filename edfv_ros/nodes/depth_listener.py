@@ -18,10 +18,11 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import Image, JointState, PointCloud2
 
-from edfv_ros.nodes.depth_topics import SENSOR_QOS, TOPICS
+from edfv_ros.nodes.depth_topics import TOPICS
 from edfv_ros.nodes.messages import cloud_array, image_array
 
 REPORT_PERIOD_S = 0.5
+QUEUED_MESSAGES = 10  # a measurement must not miss messages that arrive close together
 
 
 def seconds(stamp: Time) -> float:
@@ -72,7 +73,7 @@ class DepthListener(Node):
         self.last: dict[str, object] = {}
         self._half_sweep_s: float | None = None
         for name, kind in TOPICS.items():
-            self.create_subscription(kind, name, lambda message, name=name: self._receive(name, message), SENSOR_QOS)
+            self.create_subscription(kind, name, lambda message, name=name: self._receive(name, message), QUEUED_MESSAGES)
 
     def _receive(self, name: str, message: Image | PointCloud2 | JointState) -> None:
         now_s = time.time()

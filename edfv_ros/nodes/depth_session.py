@@ -163,13 +163,11 @@ def _wait_until_open(pipeline: DepthPipeline) -> None:
         SourceError: it failed, or took too long.
     """
     deadline_s = time.monotonic() + OPEN_TIMEOUT_S
-    was_open = False
     while not pipeline.wait(OPEN_CHECK_S):
-        if was_open:  # and still running a moment later, so the source fits the rig
+        if pipeline.is_open:
             return
         if time.monotonic() > deadline_s:
             raise SourceError(f"the source did not open within {OPEN_TIMEOUT_S:g} s")
-        was_open = pipeline.statistics().health is not None
     error = pipeline.statistics().error
     if error is not None:
         raise SourceError(error)

@@ -1,6 +1,5 @@
 """From parameters to a depth pipeline: check everything first, open devices later. No ROS in here."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.opening import open_lens
 from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.nodes.parameters import DepthParameters
+from edfv_ros.nodes.share import config_file
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.pipeline import DepthOutput, DepthPipeline
 from edfv_ros.recording import open_recording
@@ -54,7 +54,7 @@ class DepthSetup:
         """
         uri, rig = self.uri, self.rig
         if self.parameters.source == "sim":
-            simulated = stack.enter_context(SimulatedCamera(["--rig", str(self.rig_path)]))
+            simulated = stack.enter_context(SimulatedCamera(["--rig", str(self.rig_path), "--wait"]))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
         lens = stack.enter_context(sweeping_lens(rig)) if rig.lens.port and self.recording is None else None
         return DepthPipeline(
@@ -101,7 +101,7 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
         rig, recording, uri = opened.rig, opened.files.path, str(opened.files.path)
     else:
         if rig_path is None and parameters.source == "sim":
-            rig_path = example_rig()
+            rig_path = config_file("rig.yaml")
         if rig_path is None:
             raise RigError("the parameter rig is empty: set it to the path of a rig file; config/rig.yaml is an example")
         rig = load_rig(rig_path)
@@ -114,16 +114,3 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
         rig = rig.model_copy(update={"camera": camera})
     estimator = open_estimator(parameters.estimator, rig)
     return DepthSetup(parameters, rig, rig_path or Path(), uri, recording, estimator)
-
-
-def example_rig() -> Path:
-    """config/rig.yaml of this package, in a checkout or installed.
-
-    Raises:
-        RigError: it is in neither place.
-    """
-    package = Path(__file__).parents[1]
-    for folder in (package.parent, *(prefix / "share/edfv_ros" for prefix in (Path(sys.prefix), *package.parents))):
-        if (folder / "config/rig.yaml").is_file():
-            return folder / "config/rig.yaml"
-    raise RigError("config/rig.yaml was not installed with edfv_ros: set the parameter rig to the path of a rig file")

@@ -1,5 +1,6 @@
 """Run one node until Ctrl-C or SIGTERM, and end in order."""
 
+import os
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
 
 from edfv_ros.errors import EdfvError
+from edfv_ros.nodes.share import fast_dds_environment
 
 BAD_INPUT = 2
 
@@ -29,6 +31,7 @@ def run_node(make_node: Callable[[], LifecycleNode]) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
+        os.environ.update(fast_dds_environment())  # read when the first node is made
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
     except (EdfvError, RCLError) as error:

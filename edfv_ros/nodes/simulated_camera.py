@@ -40,8 +40,8 @@ class SimulatedCamera:
 
     @property
     def lens_port(self) -> str:
-        """Pseudo-terminal of its lens, empty where it sweeps by itself."""
-        return str(self.announcement.get("lens_port") or "")
+        """Pseudo-terminal of its lens."""
+        return str(self.announcement["lens_port"])
 
     def __enter__(self) -> "SimulatedCamera":
         """Start the simulator and wait until it streams.
@@ -50,10 +50,10 @@ class SimulatedCamera:
             SourceError: it ended, or did not become ready in time.
         """
         # In a session of its own, as Ctrl-C in the terminal is for the node, which then stops the simulator in order.
-        # It ends by itself when its standard input does, so it does not outlive a node that was killed.
+        # It ends by itself when it loses its parent, so it does not outlive a node that was killed.
         process = subprocess.Popen(
             self._command,
-            stdin=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=self._complaints,
             start_new_session=True,
@@ -102,7 +102,6 @@ class SimulatedCamera:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                pipe.close()
+        if process.stdout is not None:
+            process.stdout.close()
         self._complaints.close()
