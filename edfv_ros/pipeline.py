@@ -5,24 +5,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edfv_ros.depth import DepthEstimate, DepthEstimator
+from edfv_ros.depth import DepthEstimator
 from edfv_ros.errors import EdfvError
-from edfv_ros.events.types import Frame
-from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.events import Capture
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
+from edfv_ros.pipeline_outputs import DepthOutput, PipelineStatistics
 from edfv_ros.pipeline_slot import NewestSlot
 from edfv_ros.recording import check_resolution
 from edfv_ros.rig import Rig
 from edfv_ros.volume import SweepSnapshot, VolumeRing
 
-if TYPE_CHECKING:
-    from edfv_ros.events import Capture, StreamHealth
+__all__ = ["DepthOutput", "DepthPipeline", "PipelineStatistics", "assembled", "make_assembler", "snapshots"]
 
 READ_TIMEOUT_S = 0.1
 _LATENCIES_KEPT = 256
@@ -30,7 +27,7 @@ _LATENCIES_KEPT = 256
 logger = logging.getLogger(__name__)
 
 
-def snapshots(rig: Rig, capture: "Capture", sweeps: SweepSource, *, ring: VolumeRing) -> Iterator[SweepSnapshot]:
+def snapshots(rig: Rig, capture: Capture, sweeps: SweepSource, *, ring: VolumeRing) -> Iterator[SweepSnapshot]:
     """Read a capture to its end and yield every whole sweep; the caller releases each snapshot.
 
     Nothing is skipped: the next sweep is read when it is asked for. A snapshot's index counts the sweeps of the lens,
@@ -44,14 +41,14 @@ def snapshots(rig: Rig, capture: "Capture", sweeps: SweepSource, *, ring: Volume
         yield closed.snapshot
 
 
-def make_assembler(rig: Rig, capture: "Capture", sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
+def make_assembler(rig: Rig, capture: Capture, sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
     """Join a capture with the lens's sweeps, where they fit the rig; ``assembled`` runs it."""
     check_resolution(rig, capture.info, "the source")
     return SweepAssembler(sweeps, ring, capture.release, capture.capacity_events)
 
 
 def assembled(
-    capture: "Capture", assembler: SweepAssembler, stop: threading.Event | None = None
+    capture: Capture, assembler: SweepAssembler, stop: threading.Event | None = None
 ) -> Iterator[ClosedSweep]:
     """Read, accumulate, close: until the source ends or ``stop`` is set."""
     try:
@@ -63,59 +60,6 @@ def assembled(
             yield from assembler.push(packet, time.monotonic())
     finally:
         assembler.close()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class DepthOutput:
-    """Depth of one sweep.
-
-    Attributes:
-        index: number of the sweep since the start.
-        sweep: its track; start_us, end_us, middle_us, direction.
-        estimate: depth, vergence, confidence, sigma.
-        frame: the newest intensity image exposed during the sweep or its pair, if any.
-        events: events in the sweep.
-        latency_ms: wall time from the moment this process received the sweep's last event to the finished estimate.
-            It holds the wait for the event (and the trigger) that shows the sweep to be over, accumulation, any wait
-            for the estimator, and the estimate; it does not hold the camera's and the capture process's buffering
-            nor what becomes of the output.
-    """
-
-    index: int
-    sweep: FocusSweep
-    estimate: DepthEstimate
-    frame: Frame | None
-    events: int
-    latency_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class PipelineStatistics:
-    """Counters since the start.
-
-    Attributes:
-        events: events received.
-        lost_events: events dropped because nobody took them in time.
-        unplaced_events: events given up because the ring was full before their sweep was known.
-        sweeps: whole sweeps.
-        depths: sweeps that became depth.
-        dropped_sweeps: sweeps that did not, by reason.
-        lens: the sweep source's own counters.
-        latency_ms: p50, p95 and max of the latest depths; empty before the first.
-        health: the capture's counters; None before it opened.
-        error: why the pipeline stopped by itself, in one line; None while all is well.
-    """
-
-    events: int
-    lost_events: int
-    unplaced_events: int
-    sweeps: int
-    depths: int
-    dropped_sweeps: dict[str, int]
-    lens: dict[str, int]
-    latency_ms: dict[str, float]
-    health: "StreamHealth | None"
-    error: str | None
 
 
 class DepthPipeline:
@@ -136,7 +80,7 @@ class DepthPipeline:
     def __init__(
         self,
         rig: Rig,
-        open_capture: Callable[[], "Capture"],
+        open_capture: Callable[[], Capture],
         open_sweeps: Callable[[], SweepSource],
         estimator: DepthEstimator,
         on_depth: Callable[[DepthOutput], None],

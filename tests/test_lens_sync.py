@@ -278,6 +278,14 @@ def test_a_track_that_covers_the_events_in_part_is_counted() -> None:
     assert len(drain(sweeps)) == 2
 
 
+def test_events_far_beyond_the_track_are_counted() -> None:
+    sweeps = TrackSweeps(triangle_track(2), RIG)
+    sweeps.observe(packet(T0 - 50_000, T0 + 700_000))
+    drain(sweeps)
+    sweeps.finish()
+    assert sweeps.counters == {"ms_of_events_without_track": 500}
+
+
 def test_a_track_without_a_sweep_is_an_error() -> None:
     track = LensTrack(np.array([0.0, 1.0]), np.array([1.0, 1.5]))
     with pytest.raises(LensError, match="lens track: no complete focus sweep: the track spans 1 to"):

@@ -163,6 +163,17 @@ def test_sweeps_of_a_triangle_begin_and_end_at_its_turning_points() -> None:
     ]
 
 
+@pytest.mark.parametrize("rows", [16, 64, 1000])
+def test_a_sine_is_followed_to_within_a_tenth_of_a_bin_at_its_turning_points(rows: int) -> None:
+    steps = np.arange(4 * rows + 1) / rows
+    track = LensTrack(T0 + steps * 100_000, 2.25 - 1.95 * np.cos(np.pi * steps))
+    sweeps = track.sweeps(BINS)
+    assert [s.direction for s in sweeps] == [1, -1, 1, -1]
+    for sweep in sweeps:
+        assert_strict(sweep)
+        assert np.ptp(sweep.vergence_dpt) >= 3.9 - 0.2 * BINS.width_dpt
+
+
 def test_partial_sweeps_are_counted_and_left_out() -> None:
     whole = triangle(4)
     cut = LensTrack(whole.timestamps_us[40:-40], whole.vergence_dpt[40:-40])

@@ -50,7 +50,8 @@ class TrackSweeps:
     """Sweeps from a lens track known beforehand.
 
     Attributes:
-        counters: ``partial_sweeps`` and ``fly_backs`` in the track, ``sweeps_without_events``.
+        counters: ``partial_sweeps`` and ``fly_backs`` in the track, ``sweeps_without_events``,
+            ``ms_of_events_without_track`` (only where it is long enough for a sweep).
 
     Raises:
         LensError: there is no complete sweep in the track.
@@ -66,13 +67,15 @@ class TrackSweeps:
             )
         self._name = name
         self._coming = deque(search.sweeps)
+        self._track_us = track.start_us, track.end_us
         self._span_us = search.sweeps[0].start_us, search.sweeps[-1].end_us
+        self._shortest_us = min(sweep.end_us - sweep.start_us for sweep in search.sweeps)
         self._events_us: tuple[int, int] | None = None
         self._counts = Counter({"partial_sweeps": search.partial, "fly_backs": search.fly_backs})
 
     @property
     def counters(self) -> dict[str, int]:
-        return {name: count for name, count in self._counts.items() if count}
+        return {name: count for name, count in dict(self._counts).items() if count}
 
     @property
     def discard_before_us(self) -> int:
@@ -112,6 +115,9 @@ class TrackSweeps:
         while self._coming and self._coming[-1].start_us > self._events_us[1]:
             self._coming.pop()
             self._counts["sweeps_without_events"] += 1
+        for untracked_us in (self._track_us[0] - self._events_us[0], self._events_us[1] - self._track_us[1]):
+            if untracked_us > self._shortest_us:
+                self._counts["ms_of_events_without_track"] += round(untracked_us / 1000)
 
     def _apart(self) -> LensError:
         assert self._events_us is not None

@@ -9,7 +9,7 @@ from edfv_ros.errors import LensError
 from edfv_ros.events.types import Packet, TriggerType
 from edfv_ros.lens.clock import ClockModel
 from edfv_ros.lens.delay import optical_time_us
-from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.driver import LensDriver, LensSample
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.turns import find_sweeps
 from edfv_ros.rig import Rig
@@ -43,7 +43,7 @@ class TelemetrySweeps:
         self._times_us: list[float] = []
         self._vergence_dpt: list[float] = []
         self._holes_us: list[tuple[float, float]] = []
-        self._sequence: int | None = None
+        self._last: LensSample | None = None
         self._last_query_s = -np.inf
         self._ready: deque[FocusSweep] = deque()
         self._counts = Counter[str]()
@@ -103,23 +103,24 @@ class TelemetrySweeps:
             self._last_query_s = time.monotonic()
 
     def _take_in_samples(self) -> int:
-        taken = len(self._times_us)
+        known = len(self._times_us)
         for sample in self._driver.telemetry():
+            last, self._last = self._last, sample
             self._samples += 1
+            if last is not None and (sample.device_us, sample.vergence_dpt) == (last.device_us, last.vergence_dpt):
+                continue  # a turning point, reported as an end and as a beginning
             time_us = optical_time_us(self.clock.host_us(sample.device_us), self._rig)
-            in_order = self._sequence is None or sample.sequence > self._sequence
-            if not in_order or (self._times_us and time_us <= self._times_us[-1]):
+            ahead = last is None or sample.sequence > last.sequence
+            if not ahead or (self._times_us and time_us <= self._times_us[-1]):
                 self._counts["samples_out_of_order"] += 1
-                self._sequence = sample.sequence  # a lens that restarted counts from the beginning
                 continue
-            lost = 0 if self._sequence is None else sample.sequence - self._sequence - 1
-            if lost and self._times_us:
-                self._counts["lost_samples"] += lost
-                self._holes_us.append((self._times_us[-1], time_us))
-            self._sequence = sample.sequence
+            if last is not None and sample.sequence > last.sequence + 1:
+                self._counts["lost_samples"] += sample.sequence - last.sequence - 1
+                if self._times_us:
+                    self._holes_us.append((self._times_us[-1], time_us))
             self._times_us.append(time_us)
             self._vergence_dpt.append(sample.vergence_dpt)
-        return len(self._times_us) - taken
+        return len(self._times_us) - known
 
     def _find_sweeps(self, *, complete: bool) -> None:
         if len(self._times_us) < 2:

@@ -79,7 +79,7 @@ class TriggerSweeps:
 
     @property
     def counters(self) -> dict[str, int]:
-        return {name: count for name, count in self._counts.items() if count}
+        return {name: count for name, count in dict(self._counts).items() if count}
 
     @property
     def discard_before_us(self) -> int:
@@ -131,7 +131,7 @@ class TriggerSweeps:
             return
         if not self._edges_ever:
             raise LensError(f"there is no trigger edge among the events: {_NO_TRIGGER_ADVICE}")
-        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self._counts.items() if count)
+        counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dict(self._counts).items() if count)
         raise LensError(
             f"the {self._edges_ever} trigger edges make no complete sweep of {self._nominal_us / 1000:g} ms"
             f"{f' ({counts})' if counts else ''}: a sweep needs an edge at both its turning points"
