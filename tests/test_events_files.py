@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_events_writer import ALL, Aedat4Writer, all_streams, event_bytes, random_events
 
 from edfv_ros.errors import EdfvError, SourceError
 from edfv_ros.events import Capture, Packet, open_source, recover
 from edfv_ros.events import recovery as recovery_module
-from test_events_writer import ALL, Aedat4Writer, all_streams, event_bytes, random_events
 
 # Events, frames, inertial samples, triggers: two independent readers agree on these.
 GENUINE = {
@@ -46,7 +46,9 @@ def test_genuine_recording_through_the_file_source(aedat4_dir: Path, name: str) 
     assert event_bytes(packets) == dv_events
     frames = [frame for p in packets for frame in p.frames]
     dv_frames = list(iter(dv_recording.getNextFrame, None)) if frames else []
-    assert [(f.timestamp_us, f.exposure_us) for f in frames] == [(f.timestamp, f.exposure.microseconds) for f in dv_frames]
+    assert [(f.timestamp_us, f.exposure_us) for f in frames] == [
+        (f.timestamp, f.exposure.microseconds) for f in dv_frames
+    ]
     assert all(np.array_equal(ours.image, theirs.image) for ours, theirs in zip(frames, dv_frames, strict=True))
 
 
@@ -191,7 +193,9 @@ def test_damage_anywhere_never_does_more_than_raise(tmp_path: Path, data: st.Dat
             packet = all_streams()
             writer.write(Packet(packet.events[:50], packet.triggers, packet.imu))
     content = bytearray(good.read_bytes())
-    for position, value in data.draw(st.lists(st.tuples(st.integers(14, len(content) - 1), st.integers(0, 255)), max_size=8)):
+    for position, value in data.draw(
+        st.lists(st.tuples(st.integers(14, len(content) - 1), st.integers(0, 255)), max_size=8)
+    ):
         content[position] = value
     path = tmp_path / "bad.aedat4"
     path.write_bytes(content[: data.draw(st.integers(14, len(content)))])

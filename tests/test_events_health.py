@@ -96,7 +96,9 @@ def test_data_older_than_the_opening_go() -> None:
     assert check.health.problems == {"stale": 3}
 
 
-@pytest.mark.parametrize(("kinds", "missed"), [([1, 2, 1, 2], 0), ([1, 1, 1, 1], 0), ([1, 2, 2, 1, 1], 2), ([1, 2, 0, 1], 0)])
+@pytest.mark.parametrize(
+    ("kinds", "missed"), [([1, 2, 1, 2], 0), ([1, 1, 1, 1], 0), ([1, 2, 2, 1, 1], 2), ([1, 2, 0, 1], 0)]
+)
 def test_edges_that_do_not_alternate_are_missed_ones(kinds: list[int], missed: int) -> None:
     check = HealthCheck(INFO)
     check(Packet(triggers=triggers(*enumerate(kinds))))

@@ -52,7 +52,7 @@ def test_every_event_comes_out_once_in_order(capacity: int, steps: list[tuple[bo
 def test_views_are_read_only_and_outlive_the_ring() -> None:
     writer, reader = make_ring(10)
     events = random_bytes(5, 0)
-    (start, count), = writer.write(events)
+    ((start, count),) = writer.write(events)
     view = reader.view(start, count)
     with pytest.raises(ValueError, match="read-only"):
         view["x"] = 1

@@ -156,7 +156,9 @@ def test_any_cut_leaves_the_whole_packets(tmp_path: Path) -> None:
         whole = sum(end <= size for end in ends[1:])
         source = open_source(str(cut))
         assert sum(len(packet.events) for packet in iter(source.read, None)) == 10 * whole
-        assert sum(store.size() for store in batches(dv.io.MonoCameraRecording(str(cut)).getNextEventBatch)) == 10 * whole
+        assert (
+            sum(store.size() for store in batches(dv.io.MonoCameraRecording(str(cut)).getNextEventBatch)) == 10 * whole
+        )
 
 
 def test_killed_writer_leaves_everything_it_wrote(tmp_path: Path) -> None:
@@ -173,7 +175,10 @@ sys.stdin.read()
 """
     root = str(Path(__file__).parents[1])
     with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": root}
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root},
     ) as process:
         assert process.stdout is not None and process.stdout.readline() == b"written\n"
         process.send_signal(signal.SIGKILL)

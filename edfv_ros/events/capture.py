@@ -35,7 +35,7 @@ class Capture:
     """
 
     def __init__(
-        self, uri: str, *, ring_mib: int = 128, real_time: bool = False, record_to: Path | None = None
+        self, uri: str, *, ring_mib: int = 128, real_time: bool = False, record_to: str | Path | None = None
     ) -> None:
         """Start the process and open the source.
 
@@ -76,7 +76,7 @@ class Capture:
             theirs.close()
             os.close(descriptor)
         try:
-            self._pipe.send(Request(uri, real_time, record_to))
+            self._pipe.send(Request(uri, real_time, None if record_to is None else Path(record_to)))
             self.info: SourceInfo = self._await_opening()
         except BaseException:
             self.close()
@@ -91,6 +91,11 @@ class Capture:
     def capacity_events(self) -> int:
         """Events that the ring holds."""
         return self._ring.capacity
+
+    @property
+    def process_id(self) -> int:
+        """The process that reads the source."""
+        return self._process.pid
 
     def read(self, timeout_s: float) -> Packet | None:
         """Return the next packet, an empty one after ``timeout_s`` without any, None at the end.

@@ -131,7 +131,7 @@ class CaptureProcess:
         self._source.lose(part)
 
     def _put(self, part: Packet) -> None:
-        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames):
+        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames or self._lost_events):
             return
         for start, count in self._ring.write(part.events) or [(0, 0)]:
             self._outbox.put(

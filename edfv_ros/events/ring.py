@@ -1,6 +1,5 @@
 """Events shared by two processes without being copied twice."""
 
-import contextlib
 import mmap
 import os
 
@@ -22,9 +21,9 @@ class EventRing:
 
     def __init__(self, descriptor: int) -> None:
         """Map the memory behind a file descriptor made by :meth:`create`; the descriptor may be closed afterwards."""
-        self._memory = mmap.mmap(descriptor, 0)
-        self._read_position = np.frombuffer(self._memory, np.int64, 1)
-        self._slots = np.frombuffer(self._memory, np.int64, offset=_HEADER_BYTES).reshape(-1, 2)
+        memory = mmap.mmap(descriptor, 0)  # kept by the arrays
+        self._read_position = np.frombuffer(memory, np.int64, 1)
+        self._slots = np.frombuffer(memory, np.int64, offset=_HEADER_BYTES).reshape(-1, 2)
         self._written = 0
 
     @staticmethod
@@ -78,8 +77,6 @@ class EventRing:
         self._read_position[0] += count
 
     def close(self) -> None:
-        """Unmap the memory; views that are still held keep it until they go."""
-        self._slots = self._slots[:0].copy()
-        self._read_position = self._read_position[:0].copy()
-        with contextlib.suppress(BufferError):
-            self._memory.close()
+        """Let go of the memory; views that are still held keep it until they go."""
+        self._slots = np.empty((0, 2), np.int64)
+        self._read_position = np.zeros(1, np.int64)
