@@ -4,6 +4,7 @@ Each layer is blurred once at a ladder of blur diameters; a picture at any focus
 two rungs around its own blur and lays the layers over one another, back to front, with blurred coverage.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from edfv_ros.simulation.scene import SUPERSAMPLING, Layer, Scene
 Stack = NDArray[np.float32]
 
 _RUNG_PX = 0.25
-_OTF_STEP = 1.0 / 64.0
+_OTF_STEP = 1.0 / 256.0
 _RUNGS_AT_ONCE = 16
 
 
@@ -29,9 +30,15 @@ def disc_transfer(argument: ArrayLike) -> NDArray[np.float64]:
     to rounding for the arguments met here (below 500).
     """
     nodes = 384
-    angle = np.arange(1, nodes + 1) * np.pi / (nodes + 1)
-    weights = 2.0 / (nodes + 1) * np.sin(angle) ** 2
+    angle = np.arange(1, nodes // 2 + 1) * np.pi / (nodes + 1)  # the other half of the nodes gives the same
+    weights = 4.0 / (nodes + 1) * np.sin(angle) ** 2
     return np.cos(np.multiply.outer(np.asarray(argument, float), np.cos(angle))) @ weights
+
+
+@functools.lru_cache(maxsize=4)
+def _transfer_table(cells: int) -> NDArray[np.float32]:
+    """:func:`disc_transfer` at multiples of _OTF_STEP."""
+    return disc_transfer(np.arange(cells) * _OTF_STEP).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ def _blur(plane: NDArray[np.float32], rungs: int, residual_px: float, window: tu
     spectrum *= np.exp(-2.0 * (np.pi * residual_px * s) ** 2 * (fy**2 + fx**2))
     spectrum = spectrum.astype(np.complex64)
     largest = math.pi * _RUNG_PX * rungs * s * math.sqrt(0.5)
-    table = disc_transfer(np.arange(0.0, largest + 2 * _OTF_STEP, _OTF_STEP)).astype(np.float32)
+    table = _transfer_table(2 ** math.ceil(math.log2(largest / _OTF_STEP + 2)))
 
     out = np.empty((window[0].stop - window[0].start, rungs, window[1].stop - window[1].start), np.float32)
     for first in range(0, rungs, _RUNGS_AT_ONCE):
