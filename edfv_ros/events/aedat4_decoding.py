@@ -2,8 +2,10 @@
 
 import struct
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,21 +96,14 @@ def decode_events(payload: Buffer) -> NDArray[np.void]:
 
 def decode_triggers(payload: Buffer) -> NDArray[np.void]:
     """Return TRIGGER_DTYPE [N]."""
-    rows = [(table.integer(0, "<q", 0), table.integer(1, "<b", 0)) for table in _root(payload, b"TRIG").tables(0)]
-    return np.array(rows, TRIGGER_DTYPE)
+    return _structured(payload, b"TRIG", TRIGGER_DTYPE, [("timestamp", 0), ("type", 1)])
 
 
 def decode_imu(payload: Buffer) -> NDArray[np.void]:
     """Return IMU_DTYPE [N]."""
-    rows = [
-        (
-            table.integer(0, "<q", 0),
-            tuple(table.number(field) for field in (2, 3, 4)),
-            tuple(table.number(field) for field in (5, 6, 7)),
-        )
-        for table in _root(payload, b"IMUS").tables(0)
-    ]
-    return np.array(rows, IMU_DTYPE)
+    fields = [("timestamp", 0), *(("accelerometer_g", field) for field in (2, 3, 4))]
+    fields += [("gyroscope_deg_s", field) for field in (5, 6, 7)]
+    return _structured(payload, b"IMUS", IMU_DTYPE, fields)
 
 
 def decode_frame(payload: Buffer) -> Frame:
@@ -142,10 +137,6 @@ class _Table:
         position = self._field(field)
         return default if position is None else _integer(self._buffer, position, code)
 
-    def number(self, field: int) -> float:
-        position = self._field(field)
-        return 0.0 if position is None else float(_unpack(self._buffer, position, "<f"))
-
     def vector(self, field: int, item_bytes: int) -> tuple[int, int]:
         """Position of the first item and number of items; an absent vector is empty."""
         position = self._field(field)
@@ -157,17 +148,47 @@ class _Table:
             raise DamagedError("a list that is longer than its packet")
         return position + 4, length
 
-    def tables(self, field: int) -> "list[_Table]":
-        start, length = self.vector(field, 4)
-        positions = range(start, start + 4 * length, 4)
-        return [_Table(self._buffer, at + _integer(self._buffer, at, "<I")) for at in positions]
-
     def _field(self, field: int) -> int | None:
         slot = 4 + 2 * field
         if slot + 2 > self._vtable_bytes:
             return None
         offset = _integer(self._buffer, self._vtable + slot, "<H")
         return self._position + offset if offset else None
+
+
+def _structured(
+    payload: Buffer, identifier: bytes, dtype: np.dtype[np.void], fields: Sequence[tuple[str, int]]
+) -> NDArray[np.void]:
+    """Gather a list of tables into one array; a name given several times is a vector, filled in that order.
+
+    Tables share few vtables, mostly one, so this takes one step per field and not one per table.
+    """
+    start, length = _root(payload, identifier).vector(0, 4)
+    content = np.frombuffer(payload, np.uint8)
+    slots = start + 4 * np.arange(length)
+    positions = slots + _gather(content, slots, "<u4")
+    vtables = positions - _gather(content, positions, "<i4")
+    result = np.zeros(length, dtype)
+    for vtable in np.unique(vtables).tolist():
+        members = vtables == vtable
+        vtable_bytes = _integer(payload, vtable, "<H")
+        filled: Counter[str] = Counter()
+        for name, field in fields:
+            slot = 4 + 2 * field
+            offset = _integer(payload, vtable + slot, "<H") if slot + 2 <= vtable_bytes else 0
+            column = result[name] if result[name].ndim == 1 else result[name][:, filled[name]]
+            filled[name] += 1
+            if offset:
+                column[members] = _gather(content, positions[members] + offset, column.dtype.str)
+    return result
+
+
+def _gather(content: NDArray[np.uint8], positions: NDArray[np.int64], code: str) -> NDArray[Any]:
+    """Read one number at each position."""
+    item_bytes = np.dtype(code).itemsize
+    if len(positions) and (positions.min() < 0 or positions.max() + item_bytes > len(content)):
+        raise DamagedError("an offset out of its packet")
+    return content[positions[:, np.newaxis] + np.arange(item_bytes)].view(code)[:, 0]
 
 
 def _root(buffer: Buffer, identifier: bytes, at: int = 4) -> _Table:

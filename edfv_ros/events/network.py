@@ -4,6 +4,7 @@ import contextlib
 import selectors
 import socket
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Packet,
 
 _CONNECT_TIMEOUT_S = 3.0
 _READ_TIMEOUT_S = 0.01
+_FAREWELL_S = 0.5  # for what is still under way on the other sockets when the events end
 _RECEIVE_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 28
 _DECODERS: dict[str, Callable[[Buffer], Any]] = {
@@ -54,6 +56,7 @@ class NetworkSource:
         self._uri = uri
         address = parse_address(uri)
         self._receivers: dict[str, _Receiver] = {}
+        self._ends_at_s: float | None = None
         try:
             for kind in STREAM_ORDER:
                 receiver = _connect(address, uri, kind)
@@ -78,7 +81,7 @@ class NetworkSource:
         Raises:
             SourceError: what arrives is damaged.
         """
-        if "events" not in self._receivers:
+        if not self._receivers or (self._ends_at_s is not None and time.monotonic() > self._ends_at_s):
             return None
         ready = {key.data for key, _ in self._selector.select(_READ_TIMEOUT_S)}
         arrived: dict[str, list[Any]] = {kind: [] for kind in STREAM_ORDER}
@@ -112,6 +115,8 @@ class NetworkSource:
             self._selector.unregister(receiver.connection)
             receiver.connection.close()
             del self._receivers[kind]
+            if kind == "events":
+                self._ends_at_s = time.monotonic() + _FAREWELL_S
         return packets
 
 
