@@ -4,24 +4,27 @@ import math
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edfv_ros import __version__
-from edfv_ros.depth import DepthEstimate, DepthEstimator, open_estimator
-from edfv_ros.errors import LensError
+from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
+from edfv_ros.errors import EdfvError, LensError
 from edfv_ros.evaluation.metrics import depth_metrics
 from edfv_ros.events import Capture
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps, event_period_us
 from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler
-from edfv_ros.recording import SweepRecording
+from edfv_ros.recording import SweepRecording, check_resolution, depth_gt_of_sweep, load_depth_gt
+from edfv_ros.rig import Rig
 from edfv_ros.sweep_range import SweepRange
 from edfv_ros.volume import SweepSnapshot, VolumeRing
 
@@ -31,7 +34,7 @@ _ADJACENT_RATIO = 0.5  # of a sweep: how far apart the two sweeps of a pair may 
 
 @dataclass(frozen=True, slots=True)
 class SweepReport:
-    """One sweep in ``report.json``.
+    """One entry of ``sweeps`` in ``report.json``.
 
     Attributes:
         index: number of the sweep in the recording, from 0; the number in the file names.
@@ -109,14 +112,20 @@ def compute_depth(
     """
     rig, files = recording.rig, recording.files
     began_s = time.monotonic()
-    depth_estimator = open_estimator(estimator, rig)
+    # The quick checks come first: a user who mistyped something waits for nothing.
+    if estimator not in ESTIMATORS:
+        raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
+    start_us, end_us = event_period_us(files.events) or (0, 1)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
-        wanted.check(count_sweeps(recording))
-    start_us, end_us = event_period_us(files.events) or (0, 1)
+        with _naming(files.path):
+            wanted.check(count_sweeps(recording))
     reports: list[SweepReport] = []
-    with Capture(str(files.events)) as capture:
+    with _naming(files.path), Capture(str(files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
+        check_resolution(rig, capture.info, files.events)
+        truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
+        depth_estimator = open_estimator(estimator, rig)
         assembler = make_assembler(rig, capture, sweeps, ring)
         snapshots = (closed.snapshot for closed in assembled(capture, assembler))
         with closing(assembler), closing(pair_ahead(snapshots)) as paired:
@@ -125,7 +134,7 @@ def compute_depth(
                     if wanted.is_past(snapshot.index):
                         break
                     if snapshot.index in wanted:
-                        reports.append(_compute_sweep(depth_estimator, snapshot, recording, out))
+                        reports.append(_compute_sweep(depth_estimator, snapshot, rig, truth_m, out))
                     on_progress((snapshot.latest.sweep.end_us - start_us) / max(end_us - start_us, 1))
                 finally:
                     snapshot.release()
@@ -148,6 +157,15 @@ def compute_depth(
     )
     out.write_report(report)
     return report
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say in which recording the lens could not be followed; what follows it knows no names."""
+    try:
+        yield
+    except LensError as error:
+        raise error if str(path) in str(error) else LensError(f"{path}: {error}") from None
 
 
 def pair_ahead(snapshots: Iterable[SweepSnapshot]) -> Generator[SweepSnapshot, None, None]:
@@ -181,7 +199,7 @@ def _paired(first: SweepSnapshot, second: SweepSnapshot) -> SweepSnapshot:
 
 
 def _compute_sweep(
-    estimator: DepthEstimator, snapshot: SweepSnapshot, recording: SweepRecording, out: RunFolder
+    estimator: DepthEstimator, snapshot: SweepSnapshot, rig: Rig, truth_m: NDArray[np.float32] | None, out: RunFolder
 ) -> SweepReport:
     began_s = time.perf_counter()
     estimate = estimator.estimate(snapshot)
@@ -198,19 +216,21 @@ def _compute_sweep(
         latency_ms=latency_ms,
         known=float(np.isfinite(estimate.depth_m).mean()),
         confident=float((estimate.confidence > CONFIDENT).mean()),
-        metrics=_metrics(estimate, snapshot, recording),
+        metrics=_metrics(estimate, snapshot, rig, truth_m),
     )
 
 
-def _metrics(estimate: DepthEstimate, snapshot: SweepSnapshot, recording: SweepRecording) -> dict[str, float] | None:
-    truth_m = recording.depth_gt_of_sweep(snapshot.index)
-    if truth_m is None:
+def _metrics(
+    estimate: DepthEstimate, snapshot: SweepSnapshot, rig: Rig, truth_m: NDArray[np.float32] | None
+) -> dict[str, float] | None:
+    truth_of_sweep_m = depth_gt_of_sweep(truth_m, snapshot.index) if truth_m is not None else None
+    if truth_of_sweep_m is None:
         return None
     event_count = snapshot.latest.event_count.astype(np.uint32)
     if snapshot.opposite is not None:
         event_count += snapshot.opposite.event_count
     used = np.minimum(event_count, np.iinfo(np.uint16).max).astype(np.uint16)
-    return depth_metrics(estimate, truth_m, recording.rig.bins, used)
+    return depth_metrics(estimate, truth_of_sweep_m, rig.bins, used)
 
 
 def _mean(metrics: list[dict[str, float]]) -> dict[str, float] | None:

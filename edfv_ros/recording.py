@@ -37,19 +37,10 @@ class RecordingFiles:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecording:
-    """A recording that depth can be computed from."""
+    """A recording with the rig that depth is computed by."""
 
     files: RecordingFiles
     rig: Rig
-    depth_gt_m: NDArray[np.float32] | None
-
-    def depth_gt_of_sweep(self, index: int) -> NDArray[np.float32] | None:
-        """True depth [H, W] of one sweep, NaN unknown; None where there is none for it."""
-        if self.depth_gt_m is None:
-            return None
-        if len(self.depth_gt_m) == 1:
-            return self.depth_gt_m[0]
-        return self.depth_gt_m[index] if index < len(self.depth_gt_m) else None
 
 
 def find_recording(path: Path) -> RecordingFiles:
@@ -94,14 +85,14 @@ def require_no_recording(folder: Path) -> None:
 
 
 def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
-    """Open a recording for depth: its files, its rig and its true depth.
+    """Find the files of a recording and load its rig; the events are not looked at yet.
 
     Args:
         path: a sweep-recording folder or an AEDAT4 file.
         rig_path: a rig file to use in place of the folder's own.
 
     Raises:
-        SourceError: there is no recording, or its true depth is unreadable.
+        SourceError: there is no recording.
         RigError: there is no rig, or it is invalid.
     """
     files = find_recording(path)
@@ -111,9 +102,7 @@ def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
             f"{path}: nothing describes the camera and the lens: name a rig file with --rig, or put {RIG_NAME} (and "
             f"{LENS_NAME}, where no trigger marks the turning points) beside {EVENTS_NAME} in one folder"
         )
-    rig = load_rig(rig_path)
-    depth_gt_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
-    return SweepRecording(files, rig, depth_gt_m)
+    return SweepRecording(files, load_rig(rig_path))
 
 
 def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
@@ -138,6 +127,13 @@ def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
         )
     depth_m = depth_m.astype(np.float32, copy=False).reshape(-1, height_px, width_px)
     return np.where(depth_m > 0.0, depth_m, np.float32(np.nan))
+
+
+def depth_gt_of_sweep(depth_gt_m: NDArray[np.float32], index: int) -> NDArray[np.float32] | None:
+    """True depth [H, W] of one sweep from [N, H, W]: a single one is that of every sweep; None past the last."""
+    if len(depth_gt_m) == 1:
+        return depth_gt_m[0]
+    return depth_gt_m[index] if index < len(depth_gt_m) else None
 
 
 def check_resolution(rig: Rig, info: SourceInfo, source: Path | str) -> None:

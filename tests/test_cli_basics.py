@@ -10,11 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from recordings import RIG_FILE
 from typer.testing import CliRunner
 
 from edfv_ros import __version__
 from edfv_ros.cli import app
-from recordings import RIG_FILE
 
 COMMANDS = ("run", "info", "record", "simulate", "doctor", "rig show", "rig check")
 
@@ -154,7 +154,7 @@ def test_help_loads_nothing_heavy() -> None:
     """edfv --help must come at once: the camera library, numba and matplotlib are for those who use them."""
     code = (
         "import sys; from edfv_ros.cli import app; "
-        "print([name for name in ('dv_processing', 'numba', 'matplotlib', 'cv2', 'onnxruntime') if name in sys.modules])"
+        "heavy = {'dv_processing', 'numba', 'matplotlib', 'cv2', 'onnxruntime'}\nprint(sorted(heavy & set(sys.modules)))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ended.stdout.strip() == "[]"

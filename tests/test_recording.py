@@ -8,7 +8,13 @@ import pytest
 
 from edfv_ros.errors import EdfvError, OutputError, RigError, SourceError
 from edfv_ros.events.types import SourceInfo
-from edfv_ros.recording import check_resolution, open_recording, require_no_recording
+from edfv_ros.recording import (
+    check_resolution,
+    depth_gt_of_sweep,
+    load_depth_gt,
+    open_recording,
+    require_no_recording,
+)
 from edfv_ros.rig import load_rig
 
 RIG_FILE = Path(__file__).parents[1] / "config" / "rig.yaml"
@@ -38,18 +44,23 @@ def test_a_whole_folder(folder: Path) -> None:
     recording = open_recording(folder)
     assert recording.files.events == folder / "recording.aedat4"
     assert recording.files.lens == folder / "lens.csv"
-    truth = recording.depth_gt_of_sweep(5)
-    assert truth is not None and truth.shape == (260, 346) and truth.dtype == np.float32
+    assert recording.files.depth_gt == folder / "depth_gt.npy"
 
 
-def test_depth_truth_per_sweep(folder: Path) -> None:
-    truth = np.stack([np.full((260, 346), depth, np.float32) for depth in (1.0, 0.0)])
-    np.save(folder / "depth_gt.npy", truth)
-    recording = open_recording(folder)
-    first, second = recording.depth_gt_of_sweep(0), recording.depth_gt_of_sweep(1)
+def test_depth_truth_of_all_sweeps(tmp_path: Path) -> None:
+    np.save(tmp_path / "truth.npy", np.full((260, 346), 2.0, np.float64))
+    truth_m = load_depth_gt(tmp_path / "truth.npy", load_rig(RIG_FILE))
+    of_sweep = depth_gt_of_sweep(truth_m, 5)
+    assert of_sweep is not None and of_sweep.shape == (260, 346) and of_sweep.dtype == np.float32
+
+
+def test_depth_truth_of_each_sweep(tmp_path: Path) -> None:
+    np.save(tmp_path / "truth.npy", np.stack([np.full((260, 346), depth, np.float32) for depth in (1.0, 0.0)]))
+    truth_m = load_depth_gt(tmp_path / "truth.npy", load_rig(RIG_FILE))
+    first, second = depth_gt_of_sweep(truth_m, 0), depth_gt_of_sweep(truth_m, 1)
     assert first is not None and (first == 1.0).all()
     assert second is not None and np.isnan(second).all(), "zero is no depth"
-    assert recording.depth_gt_of_sweep(2) is None
+    assert depth_gt_of_sweep(truth_m, 2) is None
 
 
 def test_an_aedat4_file_alone_needs_a_rig(folder: Path) -> None:
@@ -87,23 +98,24 @@ def test_wrong_suffix(tmp_path: Path) -> None:
     "truth",
     [np.ones((3, 4), np.float32), np.ones((260, 346), np.int16), np.ones((0, 260, 346), np.float32), np.ones(())],
 )
-def test_depth_truth_that_does_not_fit(folder: Path, truth: np.ndarray) -> None:
-    np.save(folder / "depth_gt.npy", truth)
-    assert "true depth is float [260, 346]" in say(SourceError, folder)
+def test_depth_truth_that_does_not_fit(tmp_path: Path, truth: np.ndarray) -> None:
+    np.save(tmp_path / "truth.npy", truth)
+    with pytest.raises(SourceError, match=r"true depth is float \[260, 346\]"):
+        load_depth_gt(tmp_path / "truth.npy", load_rig(RIG_FILE))
 
 
-def test_damaged_depth_truth(folder: Path) -> None:
-    truth = folder / "depth_gt.npy"
-    np.save(truth, np.ones((260, 346), np.float32))
-    whole = truth.read_bytes()
-    for damaged in (b"", b"junk", whole[:200], whole[:-8]):
-        truth.write_bytes(damaged)
-        assert "depth_gt.npy" in say(SourceError, folder)
-    np.save(truth, np.array([{"an": "object"}]), allow_pickle=True)
-    assert "depth_gt.npy" in say(SourceError, folder)
-    truth.unlink()
-    truth.mkdir()
-    assert "depth_gt.npy" in say(SourceError, folder)
+def test_damaged_depth_truth(tmp_path: Path) -> None:
+    path = tmp_path / "truth.npy"
+    np.save(path, np.ones((260, 346), np.float32))
+    whole = path.read_bytes()
+    np.save(path, np.array([{"an": "object"}]), allow_pickle=True)
+    for content in (b"", b"junk", whole[:200], whole[:-8], path.read_bytes()):
+        path.write_bytes(content)
+        with pytest.raises(SourceError, match=r"truth\.npy") as caught:
+            load_depth_gt(path, load_rig(RIG_FILE))
+        assert "\n" not in str(caught.value)
+    with pytest.raises(SourceError, match="cannot be read"):
+        load_depth_gt(tmp_path, load_rig(RIG_FILE))
 
 
 def test_a_recording_is_not_overwritten(folder: Path, tmp_path: Path) -> None:

@@ -62,12 +62,14 @@ def print_json(data: Any) -> None:
 
 
 def recording_progress() -> Progress:
-    """Progress over a recording, in fractions of its time."""
+    """Progress over a recording, in fractions of its time; silent where nobody watches."""
+    console = notices()
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TaskProgressColumn(),
         TimeRemainingColumn(compact=True),
-        console=notices(),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,
     )
