@@ -6,18 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lens_emulator import LensEmulator
 
 from edfv_ros.errors import LensError
 from edfv_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, Packet, TriggerType
+from edfv_ros.lens.clock import RoundTrip
 from edfv_ros.lens.driver import LensSample
 from edfv_ros.lens.opening import open_lens
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import TelemetrySweeps, open_sweeps
 from edfv_ros.lens.virtual import VirtualLens
+from edfv_ros.lens.waveform import waveform_vergence_dpt
 from edfv_ros.rig import Rig, load_rig
 
 RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
+T0 = 1_700_000_000_000_000
 WAIT_S = 20.0
 
 
@@ -215,3 +220,56 @@ def test_a_reset_of_the_camera_s_clock_ends_telemetry_sync() -> None:
         source.observe(packet_now([(0, int(TriggerType.TIMESTAMP_RESET))]))
         with pytest.raises(LensError, match="clock was reset"):
             source.observe(packet_now([(0, int(TriggerType.TIMESTAMP_RESET))]))
+
+
+class LossyLens:
+    """The telemetry side of a lens, as fast as a test can ask: a triangle whose samples may be lost."""
+
+    def __init__(self, rig: Rig, *, drift: float, lose: Callable[[int], bool]) -> None:
+        self._rig = rig
+        self._drift = drift
+        self._lose = lose
+        self._sequence = 0
+        self.now_us = T0
+
+    def query_clock(self) -> RoundTrip:
+        device_us = round((self.now_us - T0) * (1 + self._drift))
+        return RoundTrip(self.now_us - 100, device_us, self.now_us + 100)
+
+    def telemetry(self) -> list[LensSample]:
+        samples = []
+        while T0 + self._sequence * 5_000 <= self.now_us:
+            elapsed_us = self._sequence * 5_000
+            if not self._lose(self._sequence):
+                vergence_dpt = float(waveform_vergence_dpt(self._rig, elapsed_us / 200_000))
+                samples.append(LensSample(self._sequence, round(elapsed_us * (1 + self._drift)), vergence_dpt))
+            self._sequence += 1
+        return samples
+
+
+@given(seed=st.integers(0, 10_000), lost=st.floats(0, 0.4), drift=st.floats(-2e-4, 2e-4))
+@settings(max_examples=50, deadline=None)
+def test_no_loss_of_telemetry_gives_a_wrong_sweep(seed: int, lost: float, drift: float) -> None:
+    rng = np.random.default_rng(seed)
+    lens = LossyLens(RIG, drift=drift, lose=lambda sequence: bool(rng.random() < lost))
+    source = TelemetrySweeps(RIG, lens)  # type: ignore[arg-type]
+    taken: list[FocusSweep] = []
+    for step in range(120):
+        lens.now_us = T0 + step * 10_000
+        events = np.zeros(1, EVENT_DTYPE)
+        events["timestamp"] = lens.now_us
+        source.observe(Packet(events=events))
+        while (sweep := source.take()) is not None:
+            taken.append(sweep)
+    for sweep in taken:
+        index = round((sweep.start_us - T0) / 100_000)
+        assert index == 0 or abs(sweep.start_us - T0 - index * 100_000) < 1_000  # sample 0 may be lost, too
+        assert abs(sweep.end_us - T0 - (index + 1) * 100_000) < 1_000
+        assert sweep.direction == (1 if index % 2 == 0 else -1)
+        times_us = np.linspace(sweep.timestamps_us[0] + 1_000, sweep.timestamps_us[-1] - 1_000, 50)
+        error_dpt = np.interp(times_us, sweep.timestamps_us, sweep.vergence_dpt) - waveform_vergence_dpt(
+            RIG, (times_us - T0) / 200_000
+        )
+        assert np.abs(error_dpt).max() < 0.5 * RIG.bins.width_dpt
+    if lost == 0:
+        assert len(taken) >= 10 and source.counters == {}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from edfv_ros.errors import LensError
 from edfv_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, Packet, TriggerType
+from edfv_ros.lens.edges import FAR_TURN_PULSE_US, NEAR_TURN_PULSE_US
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import SweepSource, TrackSweeps, TriggerSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
-from edfv_ros.lens.triggers import FAR_TURN_PULSE_US, NEAR_TURN_PULSE_US
 from edfv_ros.rig import Rig, load_rig
 
 RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")

@@ -1,28 +1,17 @@
 """Sweeps from trigger edges: the lens marks its turning points, the waveform fills in between."""
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, median
 
 from edfv_ros.errors import LensError
 from edfv_ros.events.types import Packet, TriggerType
 from edfv_ros.lens.delay import optical_time_us
+from edfv_ros.lens.edges import Edge, EdgeDetector
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.waveform import sweep_between
 from edfv_ros.rig import Rig
 
-FAR_TURN_PULSE_US = 1000
-"""Nominal width of the pulse at the far turn, where an up-sweep begins."""
-
-NEAR_TURN_PULSE_US = 500
-"""Nominal width of the pulse at the near turn, where a down-sweep begins."""
-
-_SHORTEST_PULSE_US = 250
-_FAR_FROM_US = (FAR_TURN_PULSE_US + NEAR_TURN_PULSE_US) / 2
-_LONGEST_PULSE_US = 5000
-
-_BOUNCE_RATIO = 0.1  # of a sweep: edges closer than that are one edge
 _JITTER_RATIO = 0.1  # of a sweep: how far an edge may lie from where it is due
 _RIG_ERROR_RATIO = 0.1  # how wrong the rig's frequency may be before the triggers have shown their own
 _FREQUENCY_ERROR_RATIO = 0.2  # from here on the rig's frequency and the triggers contradict each other
@@ -32,20 +21,6 @@ _EDGES_BEFORE_JUDGEMENT = 8
 _LATENESS_US = 100_000  # triggers may come this much later than events of the same time
 _SILENT_SWEEPS = 6
 _SILENT_US = 1_000_000
-
-
-@dataclass(slots=True)
-class _Edge:
-    """A rising edge; ``far`` says which turn it marks as far as is known."""
-
-    time_us: int
-    pulse_us: int | None = None
-    far: bool | None = None
-
-    def turn_by_width(self) -> bool | None:
-        if self.pulse_us is None or self.pulse_us < _SHORTEST_PULSE_US:
-            return None
-        return self.pulse_us >= _FAR_FROM_US
 
 
 class TriggerSweeps:
@@ -66,15 +41,13 @@ class TriggerSweeps:
     def __init__(self, rig: Rig) -> None:
         self._rig = rig
         self._nominal_us = rig.sweep.duration_us
-        self._pulse_window_us = min(_LONGEST_PULSE_US, self._nominal_us / 4)
         self._first_event_us: int | None = None
         self._now_us: int | None = None
-        self._edges_ever = 0
+        self._edges = 0
         self._sweeps_ever = 0
         self._ready: deque[FocusSweep] = deque()
         self._discard_before_us = 0
         self._counts = Counter[str]()
-        self._ended = False
         self._start_over()
 
     @property
@@ -99,16 +72,16 @@ class TriggerSweeps:
             self._advance_to(int(packet.events["timestamp"][-1]))
         for time_us, kind in packet.triggers.tolist():
             if kind == TriggerType.TIMESTAMP_RESET:
-                self._settle_edges(everything=True)
+                self._judge_edges(None)
                 self._counts["clock_breaks"] += self._anchor is not None
                 self._start_over()
             elif kind == TriggerType.RISING_EDGE:
                 self._advance_to(time_us)
-                self._rising(time_us)
+                self._counts["doubled_edges"] += not self._detector.rising(time_us)
             elif kind == TriggerType.FALLING_EDGE:
                 self._advance_to(time_us)
-                self._falling(time_us)
-        self._settle_edges(everything=False)
+                self._detector.falling(time_us)
+        self._judge_edges(self._now_us)
         self._complain_of_silence()
         self._update_discard()
 
@@ -124,59 +97,36 @@ class TriggerSweeps:
         Raises:
             LensError: it held no trigger, or none that make a sweep.
         """
-        self._ended = True
-        self._settle_edges(everything=True)
+        self._judge_edges(None)
         self._update_discard()
         if self._first_event_us is None or self._sweeps_ever:
             return
-        if not self._edges_ever:
+        if not self._edges:
             raise LensError(f"there is no trigger edge among the events: {_NO_TRIGGER_ADVICE}")
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dict(self._counts).items() if count)
         raise LensError(
-            f"the {self._edges_ever} trigger edges make no complete sweep of {self._nominal_us / 1000:g} ms"
+            f"the {self._edges} trigger edges make no complete sweep of {self._nominal_us / 1000:g} ms"
             f"{f' ({counts})' if counts else ''}: a sweep needs an edge at both its turning points"
         )
 
     def _start_over(self) -> None:
-        self._anchor: _Edge | None = None
-        self._waiting: deque[_Edge] = deque()
-        self._last_edge: _Edge | None = None
-        self._strays: list[_Edge] = []
-        self._edges = 0
+        self._detector = EdgeDetector(self._nominal_us)
+        self._anchor: Edge | None = None
+        self._strays: list[Edge] = []
         self._undirected = 0
-        self._falling_seen = False
         self._spacings_us: deque[float] = deque(maxlen=16)
         self._recent_us: deque[int] = deque(maxlen=_EDGES_BEFORE_JUDGEMENT)
 
     def _advance_to(self, time_us: int) -> None:
         self._now_us = time_us if self._now_us is None else max(self._now_us, time_us)
 
-    def _rising(self, time_us: int) -> None:
-        if self._last_edge is not None and time_us - self._last_edge.time_us < _BOUNCE_RATIO * self._nominal_us:
-            self._counts["doubled_edges"] += 1
-            return
-        self._last_edge = _Edge(time_us)
-        self._waiting.append(self._last_edge)
-        self._edges += 1
-        self._edges_ever += 1
+    def _judge_edges(self, now_us: int | None) -> None:
+        while (edge := self._detector.take(now_us)) is not None:
+            self._judge(edge)
 
-    def _falling(self, time_us: int) -> None:
-        if self._last_edge is not None and 0 < time_us - self._last_edge.time_us <= self._pulse_window_us:
-            self._last_edge.pulse_us = time_us - self._last_edge.time_us
-            self._falling_seen = True
-
-    def _settle_edges(self, *, everything: bool) -> None:
-        """Judge the edges whose pulse is over; without falling edges there is no pulse to wait for."""
-        while self._waiting:
-            edge = self._waiting[0]
-            pulse_over = self._now_us is not None and self._now_us > edge.time_us + self._pulse_window_us
-            if not (everything or pulse_over or (self._edges > 1 and not self._falling_seen)):
-                return
-            self._judge(self._waiting.popleft())
-
-    def _judge(self, edge: _Edge) -> None:
+    def _judge(self, edge: Edge) -> None:
         """Find the place of an edge in the rhythm of the ones before it."""
-        edge.far = edge.turn_by_width()
+        self._edges += 1
         self._recent_us.append(edge.time_us)
         self._complain_of_frequency()
         if self._anchor is None:
@@ -202,7 +152,7 @@ class TriggerSweeps:
         spread = max(abs(spacing - period_us) for spacing in self._spacings_us) / period_us
         return period_us, _STABILITY + spread / len(self._spacings_us)
 
-    def _in_rhythm(self, edge: _Edge, step_us: int, steps: int) -> None:
+    def _in_rhythm(self, edge: Edge, step_us: int, steps: int) -> None:
         anchor, strays = self._anchor, self._strays
         assert anchor is not None
         self._anchor, self._strays = edge, []
@@ -228,12 +178,12 @@ class TriggerSweeps:
         self._sweeps_ever += 1
         self._recent_us.clear()
 
-    def _turn_after(self, anchor: _Edge, steps: int) -> bool | None:
+    def _turn_after(self, anchor: Edge, steps: int) -> bool | None:
         if self._rig.sweep.waveform == "sawtooth":
             return True
         return None if anchor.far is None else anchor.far ^ bool(steps % 2)
 
-    def _out_of_rhythm(self, edge: _Edge) -> None:
+    def _out_of_rhythm(self, edge: Edge) -> None:
         """Leave a stray edge out; where two of them have a rhythm of their own, the lens was stopped and started."""
         self._counts["edges_out_of_rhythm"] += 1
         self._strays.append(edge)
@@ -243,7 +193,7 @@ class TriggerSweeps:
         if abs((edge.time_us - self._strays[-2].time_us) / period_us - 1.0) <= _JITTER_RATIO:
             self._anchor_anew(edge)
 
-    def _anchor_anew(self, edge: _Edge) -> None:
+    def _anchor_anew(self, edge: Edge) -> None:
         """Begin a new rhythm at an edge that has no certain place in the old one."""
         assert self._anchor is not None
         lost = (edge.time_us - self._anchor.time_us) / self._nominal_us
@@ -256,7 +206,7 @@ class TriggerSweeps:
     def _complain_of_direction(self, start_us: int) -> None:
         """Raise where whole sweeps pass by and nothing says which way they go."""
         self._undirected += 1
-        if self._undirected > (_EDGES_BEFORE_JUDGEMENT if self._falling_seen else 0):
+        if self._undirected > (_EDGES_BEFORE_JUDGEMENT if self._detector.sees_falling else 0):
             raise LensError(
                 f"after the gap in the trigger edges before {start_us} us nothing tells a far turn from a near one: "
                 "restart the sweep, or record falling edges too, whose pulse width tells"
@@ -278,7 +228,7 @@ class TriggerSweeps:
         )
 
     def _complain_of_silence(self) -> None:
-        if self._edges_ever or self._first_event_us is None or self._now_us is None:
+        if self._edges or self._first_event_us is None or self._now_us is None:
             return
         silent_us = self._now_us - self._first_event_us
         if silent_us > max(_SILENT_SWEEPS * self._nominal_us, _SILENT_US):
@@ -287,15 +237,15 @@ class TriggerSweeps:
     def _update_discard(self) -> None:
         if self._now_us is None:
             return
-        before_us = self._now_us - _LATENESS_US
+        before_us, waiting_us = self._now_us - _LATENESS_US, self._detector.oldest_us
         if self._ready:
             before_us = self._ready[0].start_us
         elif self._anchor is not None:
             longest_us = self._nominal_us * (1 + _FREQUENCY_ERROR_RATIO) + _LATENESS_US
-            if self._waiting or self._now_us <= self._anchor.time_us + longest_us:
+            if waiting_us is not None or self._now_us <= self._anchor.time_us + longest_us:
                 before_us = self._anchor.time_us
-        elif self._waiting:
-            before_us = self._waiting[0].time_us
+        elif waiting_us is not None:
+            before_us = waiting_us
         self._discard_before_us = max(self._discard_before_us, before_us)
 
 
