@@ -8,7 +8,7 @@ import pytest
 
 from edfv_ros.errors import SourceError
 from edfv_ros.nodes import depth_session
-from edfv_ros.nodes.depth_session import DepthSession, SessionState
+from edfv_ros.nodes.depth_session import AtEnd, DepthSession, SessionState
 
 TIMEOUT_S = 10.0
 
@@ -16,7 +16,6 @@ TIMEOUT_S = 10.0
 @dataclass
 class Statistics:
     error: str | None = None
-    health: object = "all is well"
 
 
 class Pipeline:
@@ -24,6 +23,7 @@ class Pipeline:
         self._log = log
         self._error = None
         self.is_running = False
+        self.is_open = True
 
     def start(self):
         self._log.append("start")
@@ -47,13 +47,13 @@ class Pipeline:
 class Bench:
     """A source that can be opened, refuses while ``refusals`` lasts, and keeps a log."""
 
-    def __init__(self, *, loop=False, refusals=()):
+    def __init__(self, *, at_end=AtEnd.STOP, refusals=()):
         self.log, self.errors = [], []
         self.refusals = list(refusals)
         self.pipelines = []
         self.opened, self.recovered = threading.Semaphore(0), threading.Event()
         self.session = DepthSession(
-            self.open, loop=loop, on_error=self.errors.append, on_recovery=self.recovered.set
+            self.open, at_end=at_end, on_error=self.errors.append, on_recovery=self.recovered.set
         )
 
     def open(self, stack: ExitStack):
@@ -120,7 +120,7 @@ def test_a_recording_ends():
 
 
 def test_a_looped_recording_begins_again_without_an_error():
-    with Bench(loop=True) as bench:
+    with Bench(at_end=AtEnd.REPEAT) as bench:
         bench.session.start()
         for _ in range(3):
             assert bench.opened.acquire(timeout=TIMEOUT_S)
@@ -130,13 +130,21 @@ def test_a_looped_recording_begins_again_without_an_error():
     assert bench.errors == []
 
 
+def test_the_end_of_a_live_source_is_an_error():
+    with Bench(at_end=AtEnd.ERROR) as bench:
+        bench.session.start()
+        bench.pipelines[0].end()
+        assert bench.recovered.wait(TIMEOUT_S)
+    assert bench.errors == ["the source ended its stream"]
+
+
 def test_stopping_interrupts_the_pause_before_a_retry(monkeypatch):
     monkeypatch.setattr(depth_session, "FIRST_PAUSE_S", 1e3)
     monkeypatch.setattr(depth_session, "LONGEST_PAUSE_S", 1e3)
     reported = threading.Event()
     bench = Bench()
     bench.session = DepthSession(
-        bench.open, loop=False, on_error=lambda _: reported.set(), on_recovery=bench.recovered.set
+        bench.open, at_end=AtEnd.STOP, on_error=lambda _: reported.set(), on_recovery=bench.recovered.set
     )
     bench.session.start()
     bench.pipelines[0].end("camera unplugged")

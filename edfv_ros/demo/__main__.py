@@ -119,9 +119,9 @@ def _show(console: Console, report: dict[str, Any], metrics: dict[str, float], r
 
     errors = Table("pixels", "part", "median error", "abs. relative", "δ < 1.25", title="Depth error against the truth")
     for label, part, mask in (
-        (f"confidence above {CONFIDENT:g}", "confident_fraction", "confident"),
-        ("all with events nearby", "supported_fraction", "supported"),
         ("all with a depth", "known_fraction", "dense"),
+        ("those with events nearby", "supported_fraction", "supported"),
+        (f"of these: confidence above {CONFIDENT:g}", "confident_fraction", "confident"),
     ):
         errors.add_row(
             label,

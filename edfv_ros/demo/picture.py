@@ -23,7 +23,7 @@ MAX_ERROR_BINS = 2.0
 SHOWN_BINS = 3
 CLOUD_PARALLAX = (0.55, 0.6)
 CLOUD_SUPERSAMPLING = 3
-OUTLINES_M = (0.25, 0.5, 1.0, 2.0, 3.0, 5.0)
+OUTLINES_M = (0.25, 0.5, 1.0, 3.0)
 _LABEL_BOX = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
 
 

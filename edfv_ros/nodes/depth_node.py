@@ -109,7 +109,7 @@ class DepthNode(LifecycleNode):
         assert self._setup is not None
         session = DepthSession(
             partial(self._setup.open_pipeline, self._publish_depth),
-            loop=self._setup.parameters.loop,
+            at_end=self._setup.at_end,
             on_error=self._report,
             on_recovery=self._report_recovery,
         )

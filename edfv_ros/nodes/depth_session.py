@@ -24,6 +24,14 @@ class SessionState(Enum):
     ENDED = "end of the recording"
 
 
+class AtEnd(Enum):
+    """What the end of a source means."""
+
+    STOP = "the recording has been played"
+    REPEAT = "play the recording again"
+    ERROR = "a live source is not supposed to end"
+
+
 @dataclass(frozen=True, slots=True)
 class SessionStatus:
     """How a session stands.
@@ -47,7 +55,7 @@ class DepthSession:
     Args:
         open_pipeline: makes a pipeline, not started yet; whatever else it opens it hands to the stack, which is
             closed when the pipeline has stopped.
-        loop: start again when the source ends.
+        at_end: what to do when the source ends.
         on_error: called from the session's thread with the error when the source breaks, and with a later one where
             that says something else.
         on_recovery: called from the session's thread when it runs again.
@@ -57,12 +65,12 @@ class DepthSession:
         self,
         open_pipeline: Callable[[ExitStack], DepthPipeline],
         *,
-        loop: bool,
+        at_end: AtEnd,
         on_error: Callable[[str], None],
         on_recovery: Callable[[], None],
     ) -> None:
         self._open_pipeline = open_pipeline
-        self._loop = loop
+        self._at_end = at_end
         self._on_error = on_error
         self._on_recovery = on_recovery
         self._resources = ExitStack()
@@ -124,9 +132,11 @@ class DepthSession:
                 continue
             error = pipeline.statistics().error
             self._close()
-            if error is None and not self._loop:
+            if error is None and self._at_end is AtEnd.STOP:
                 self._set(SessionState.ENDED)
                 return
+            if error is None and self._at_end is AtEnd.ERROR:
+                error = "the source ended its stream"
             self._reopen(error or "")
 
     def _reopen(self, error: str) -> None:

@@ -13,6 +13,7 @@ from edfv_ros.events.addresses import parse_address
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.opening import open_lens
 from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.nodes.depth_session import AtEnd
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.share import config_file
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
@@ -45,6 +46,13 @@ class DepthSetup:
     def source_name(self) -> str:
         """The source in words, for log and diagnostics."""
         return self.uri or "the simulated camera"
+
+    @property
+    def at_end(self) -> AtEnd:
+        """What it means when the source ends."""
+        if self.recording is None:
+            return AtEnd.ERROR
+        return AtEnd.REPEAT if self.parameters.loop else AtEnd.STOP
 
     def open_pipeline(self, on_depth: Callable[[DepthOutput], None], stack: ExitStack) -> DepthPipeline:
         """Make a pipeline, ready to be started; what it needs beside itself is opened into the stack.
