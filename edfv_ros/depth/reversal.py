@@ -8,6 +8,7 @@ from edfv_ros.depth.aggregate import aggregate
 from edfv_ros.depth.estimator import DepthEstimate
 from edfv_ros.depth.likelihood import CELL_PX, DepthLikelihood
 from edfv_ros.depth.reconstruct import add_intensity_change
+from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.volume import SweepSnapshot
 
@@ -21,6 +22,9 @@ SHARPNESS = 4.0
 """Aggregated cost to log probability; fitted so that confidence is the fraction of right pixels (docs/estimator.md)."""
 
 MIN_CONFIDENCE = 0.3
+"""Below this a pixel's depth is unknown: it would be wrong more often than right."""
+
+SAME_SURFACE_LABELS = 2.0
 REFINE_RADIUS_CELLS = 3
 
 
@@ -30,7 +34,8 @@ class PolarityReversal:
     The intensity change of the sweep (both directions, where there are two) is compared with what a textured surface
     at each candidate vergence would cause (:mod:`~edfv_ros.depth.blur_model`), neighbours are made to agree
     (:mod:`~edfv_ros.depth.aggregate`), which also carries depth into textureless regions from their rims, and the
-    maximum is refined below a bin. The confidence is the posterior probability of being right within one bin.
+    maximum is refined below a bin. Where the camera gives frames, depth edges follow the image's
+    (:mod:`~edfv_ros.depth.upsample`). The confidence is the posterior probability of being right within one bin.
 
     Args:
         optics: the lens; only its blur slope matters.
@@ -53,7 +58,10 @@ class PolarityReversal:
         cost = aggregate(-score, SMALL_STEP_COST, np.full(score.shape[:2], JUMP_COST, np.float32))
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
         position = _refine(score, label, REFINE_RADIUS_CELLS)
-        fine = _to_pixels(np.stack([position, confidence, spread]), height, width, CELL_PX, 1.0 / STEP_BINS)
+        cells = np.stack([position, confidence, spread])
+        fine = to_pixels(cells, height, width, CELL_PX, SAME_SURFACE_LABELS)
+        if snapshot.frame is not None:
+            follow_image_edges(fine, cells, snapshot.frame.image, CELL_PX, SAME_SURFACE_LABELS)
         return self._estimate_from(*fine)
 
     def _estimate_from(
@@ -134,41 +142,3 @@ def _refine(score: NDArray[np.float32], label: NDArray[np.int64], radius: int) -
                         pooled += moment[v, u]
             position[y, x] = pooled / total
     return position
-
-
-@nb.njit(nogil=True, cache=True, fastmath=True)
-def _to_pixels(
-    cells: NDArray[np.float32], height: int, width: int, cell_px: int, same_surface: float
-) -> NDArray[np.float32]:
-    """Interpolate maps from cells to pixels, among cells of the same surface only, so that no pixel floats between two.
-
-    Args:
-        cells: float32 [maps, rows, columns]; the first map tells surfaces apart.
-        height: image height.
-        width: image width.
-        cell_px: pixels per cell.
-        same_surface: largest difference in the first map within a surface.
-    """
-    maps, rows, columns = cells.shape
-    out = np.empty((maps, height, width), np.float32)
-    total = np.empty(maps, np.float32)
-    for y in range(height):
-        fy = (y + 0.5) / cell_px - 0.5
-        y0 = int(np.floor(fy))
-        for x in range(width):
-            fx = (x + 0.5) / cell_px - 0.5
-            x0 = int(np.floor(fx))
-            own = cells[0, y // cell_px, x // cell_px]
-            total[:] = 0.0
-            weight = np.float32(0.0)
-            for v in (y0, y0 + 1):
-                for u in (x0, x0 + 1):
-                    cv, cu = min(max(v, 0), rows - 1), min(max(u, 0), columns - 1)
-                    if abs(cells[0, cv, cu] - own) <= same_surface:
-                        w = np.float32((1 - abs(fy - v)) * (1 - abs(fx - u)))
-                        weight += w
-                        for m in range(maps):
-                            total[m] += w * cells[m, cv, cu]
-            for m in range(maps):
-                out[m, y, x] = total[m] / weight
-    return out
