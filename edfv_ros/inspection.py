@@ -152,7 +152,7 @@ def inspect(
     sweeps = counts.sweeps
     if track is not None:
         sweeps = sweeps if rig else track.sweeps(_range_of(track))
-        problems += _coverage_problems(track, counts.streams["events"])
+        problems += _coverage_problems(track, sweeps, counts.streams["events"])
     elif rig is None:
         problems.append(_MISSING_LENS)
     problems += counts.problems
@@ -285,7 +285,7 @@ def _range_of(track: LensTrack) -> VergenceBins:
     return VergenceBins(float(track.vergence_dpt.min()), float(track.vergence_dpt.max()), 32)
 
 
-def _coverage_problems(track: LensTrack, events: StreamSummary) -> list[str]:
+def _coverage_problems(track: LensTrack, sweeps: list[FocusSweep], events: StreamSummary) -> list[str]:
     if events.first_us is None or events.last_us is None:
         return []
     overlap_us = min(track.end_us, events.last_us) - max(track.start_us, events.first_us)
@@ -294,8 +294,10 @@ def _coverage_problems(track: LensTrack, events: StreamSummary) -> list[str]:
             f"lens.csv ({track.start_us:.0f} to {track.end_us:.0f} us) and the events ({events.first_us} to "
             f"{events.last_us} us) have no time in common: the track must be on the camera's clock"
         ]
-    part = overlap_us / max(events.last_us - events.first_us, 1)
-    return [f"lens.csv covers only {part:.0%} of the events' time"] if part < 0.9 else []
+    missing_us = events.last_us - events.first_us - overlap_us
+    if missing_us <= 2.0 * max((sweep.end_us - sweep.start_us for sweep in sweeps), default=0):
+        return []  # a recording begins and ends anywhere within a sweep
+    return [f"lens.csv leaves {missing_us / 1e6:.3f} s of the events without focus"]
 
 
 def _summarise_track(track: LensTrack) -> LensSummary:
