@@ -98,7 +98,7 @@ class Aedat4Source:
     def _decoded(
         self, index: FileIndex, numbers: dict[str, int], kind: str, decode: Callable[[Buffer], Decoded]
     ) -> Iterator[Decoded]:
-        spans = index.packets.get(numbers.get(kind, -1), [])
+        spans = index.packets.get(numbers.get(kind, -1), ())
         return (self._decode(span, index.container.compression, decode) for span in spans)
 
     def _decode(self, span: PacketSpan, compression: str, decode: Callable[[Buffer], Decoded]) -> Decoded:

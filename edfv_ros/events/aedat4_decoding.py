@@ -36,10 +36,18 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """What an IOHeader says. ``table_position`` is -1 where no data table was written."""
+    """What an IOHeader says.
+
+    Attributes:
+        compression: one of none, lz4, lz4_high, zstd, zstd_high.
+        table_position: where in the file the data table lies, -1 where none was written.
+        table_position_at: where in the header that is said; None where it is not.
+        streams: by their number in packets.
+    """
 
     compression: str
     table_position: int
+    table_position_at: int | None
     streams: dict[int, Stream]
 
 
@@ -66,7 +74,7 @@ def read_container(header: Buffer) -> Container:
             size = [_attribute(info, key) for key in ("sizeX", "sizeY")]
             width_px, height_px = (int(value) if value.isdecimal() else 0 for value in size)
             streams[int(number)] = Stream(kind, _attribute(info, "source"), width_px, height_px)
-    return Container(_COMPRESSIONS[compression], root.integer(1, "<q", -1), streams)
+    return Container(_COMPRESSIONS[compression], root.integer(1, "<q", -1), root.field(1), streams)
 
 
 def main_streams(container: Container) -> dict[int, Stream]:
@@ -134,12 +142,12 @@ class _Table:
         self._vtable_bytes = _integer(buffer, self._vtable, "<H")
 
     def integer(self, field: int, code: str, default: int) -> int:
-        position = self._field(field)
+        position = self.field(field)
         return default if position is None else _integer(self._buffer, position, code)
 
     def vector(self, field: int, item_bytes: int) -> tuple[int, int]:
         """Position of the first item and number of items; an absent vector is empty."""
-        position = self._field(field)
+        position = self.field(field)
         if position is None:
             return 0, 0
         position += _integer(self._buffer, position, "<I")
@@ -148,7 +156,7 @@ class _Table:
             raise DamagedError("a list that is longer than its packet")
         return position + 4, length
 
-    def _field(self, field: int) -> int | None:
+    def field(self, field: int) -> int | None:
         slot = 4 + 2 * field
         if slot + 2 > self._vtable_bytes:
             return None

@@ -2,27 +2,41 @@
 
 import os
 import struct
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from edfv_ros.errors import SourceError
 from edfv_ros.events.aedat4_decoding import Container, DamagedError, read_container
 from edfv_ros.events.aedat4_encoding import MAGIC
 
-TABLE_POSITION_AT = len(MAGIC) + 40
-"""Where our own headers keep the position of the data table; DV software writes the same layout."""
+HEADER_AT = len(MAGIC) + 4
+"""Where the header begins, behind the magic line and its own size."""
 
 _MAX_PACKET_BYTES = 1 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class PacketSpan:
+class PacketSpan(NamedTuple):
     """Position and size of one packet's payload in its file, in bytes."""
 
     position: int
     size: int
+
+
+class PacketSpans:
+    """Many spans in little memory: an hour of recording has millions of packets."""
+
+    def __init__(self) -> None:
+        self._numbers = array("q")
+
+    def append(self, span: PacketSpan) -> None:
+        self._numbers.extend(span)
+
+    def __iter__(self) -> Iterator[PacketSpan]:
+        for index in range(0, len(self._numbers), 2):
+            yield PacketSpan(self._numbers[index], self._numbers[index + 1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,7 @@ class FileIndex:
     """
 
     container: Container
-    packets: dict[int, list[PacketSpan]]
+    packets: dict[int, PacketSpans]
     end: int
     damage: str | None
 
@@ -89,7 +103,7 @@ def read_index(file: BinaryIO, path: Path) -> FileIndex:
         raise SourceError(
             f"{path}: damaged AEDAT4 header: {error}; copy the file again from where it was made"
         ) from None
-    packets: dict[int, list[PacketSpan]] = {number: [] for number in container.streams}
+    packets = {number: PacketSpans() for number in container.streams}
     closed = container.table_position >= 0
     end, damage = file.tell(), None
     stop = min(container.table_position, file_bytes) if closed else file_bytes
@@ -101,7 +115,7 @@ def read_index(file: BinaryIO, path: Path) -> FileIndex:
             damage = f"it is cut off at byte {file_bytes}" if closed else None
             break
         end = span.position + span.size
-        packets.setdefault(number, []).append(span)
+        packets.setdefault(number, PacketSpans()).append(span)
     if closed and damage is None and file_bytes <= container.table_position:
         damage = f"it is cut off at byte {file_bytes} of more than {container.table_position}"
     return FileIndex(container, packets, end, damage)

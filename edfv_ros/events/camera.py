@@ -11,7 +11,7 @@ from edfv_ros.errors import SourceError
 from edfv_ros.events.pixels import grey
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
-_COMMIT_INTERVAL = timedelta(milliseconds=1)
+_COMMIT_INTERVAL = timedelta(milliseconds=2)
 _READ_TIMEOUT_S = 0.01
 _POLL_S = 0.0005
 _MAX_BATCHES = 8

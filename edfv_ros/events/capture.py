@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +53,7 @@ class Capture:
         self._uri = uri
         self._ring_mib = ring_mib
         self._health = StreamHealth()
+        self._messages: deque[Message] = deque()
         self._error: Exception | None = None
         self._ended = False
         self._delivered = 0
@@ -176,10 +178,11 @@ class Capture:
 
     def _receive(self, timeout_s: float) -> Message | None:
         try:
-            if not self._pipe.poll(timeout_s):
-                return None
-            message: Message = self._pipe.recv()
-            return message
+            if not self._messages:
+                if not self._pipe.poll(timeout_s):
+                    return None
+                self._messages.extend(self._pipe.recv())
+            return self._messages.popleft()
         except (EOFError, OSError):
             self._error = SourceError(f"{self._uri}: the capture process {self._cause_of_death()}; start again")
             raise self._error from None

@@ -20,6 +20,7 @@ from edfv_ros.events.types import Packet
 _MAX_BATCH_EVENTS = 10_000
 _WAIT_S = 0.002
 _DRAIN_S = 0.05
+_LOOK_S = 0.01
 _TELL_FULL_AFTER_S = 0.2
 
 
@@ -28,6 +29,7 @@ class Outbox:
 
     _MAX_MESSAGES = 1024
     _MAX_BYTES = 64 << 20
+    _MAX_AT_ONCE = 32
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -61,14 +63,16 @@ class Outbox:
         while not self._broken:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting))
-                message = self._waiting[0]
+                # What has piled up goes together: fewer system calls and wake-ups when there is much to do.
+                messages = [self._waiting[index] for index in range(min(len(self._waiting), self._MAX_AT_ONCE))]
             try:
-                self._pipe.send(message)
+                self._pipe.send(messages)
             except OSError:
                 self._broken = True
             with self._changed:
-                self._waiting.popleft()
-                self._waiting_bytes -= _pipe_bytes(message)
+                for message in messages:
+                    self._waiting.popleft()
+                    self._waiting_bytes -= _pipe_bytes(message)
                 self._changed.notify_all()
 
 
@@ -83,6 +87,7 @@ class CaptureProcess:
         self._outbox = Outbox(pipe)
         self._parent = os.getppid()
         self._lost_events = 0
+        self._look_at_s = 0.0
 
     def run(self) -> None:
         """Capture until the source ends or breaks, or the parent closes the pipe or dies."""
@@ -152,7 +157,11 @@ class CaptureProcess:
         return True
 
     def _unwanted(self, timeout_s: float = 0.0) -> bool:
-        """Whether the parent closed its end of the pipe (it never sends) or died."""
+        """Whether the parent closed its end of the pipe (it never sends) or died; looks closely every _LOOK_S."""
+        now_s = time.monotonic()
+        if timeout_s == 0.0 and now_s < self._look_at_s:
+            return self._outbox.broken
+        self._look_at_s = now_s + _LOOK_S
         return self._outbox.broken or self._pipe.poll(timeout_s) or os.getppid() != self._parent
 
 
@@ -174,9 +183,9 @@ def main() -> None:
         source = open_source(request.uri, real_time=request.real_time)
         recorder = None if request.record_to is None else Aedat4Writer(request.record_to, source.info)
     except EdfvError as error:
-        pipe.send(Failed(error, StreamHealth()))
+        pipe.send([Failed(error, StreamHealth())])
         return
-    pipe.send(Opened(source.info))
+    pipe.send([Opened(source.info)])
     CaptureProcess(pipe, ring, source, recorder).run()
     if recorder is not None:
         recorder.close()

@@ -1,4 +1,4 @@
-"""What the capture process tells its parent, in the order it happened."""
+"""What the capture process tells its parent, in lists, in the order it happened."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edfv_ros.errors import EdfvError, OutputError
 from edfv_ros.events.aedat4_decoding import DamagedError, decompress
-from edfv_ros.events.aedat4_index import TABLE_POSITION_AT, open_recording, read_index
+from edfv_ros.events.aedat4_index import HEADER_AT, open_recording, read_index
 
 
 def recover(damaged: Path, recovered: Path) -> int:
@@ -31,10 +31,11 @@ def recover(damaged: Path, recovered: Path) -> int:
         file.seek(0)
         try:
             with recovered.open("xb") as copy:
-                copy.write(file.read(TABLE_POSITION_AT) + struct.pack("<q", -1))
-                file.seek(copy.tell())
                 shutil.copyfileobj(file, copy, 1 << 20)
                 copy.truncate(end)
+                if index.container.table_position_at is not None:
+                    copy.seek(HEADER_AT + index.container.table_position_at)
+                    copy.write(struct.pack("<q", -1))
         except OSError as error:
             raise OutputError(f"{recovered}: cannot write the recovered recording: {error.strerror}") from None
         return file.seek(0, 2) - end
