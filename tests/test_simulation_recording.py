@@ -9,7 +9,7 @@ from recordings import small_rig
 
 from edfv_ros.errors import OutputError, SimulationError
 from edfv_ros.rig import Rig, load_rig
-from edfv_ros.simulation import SCENE_KINDS, Layer, PixelModel, Scene, make_scene, write_recording
+from edfv_ros.simulation import SCENE_KINDS, Layer, PixelModel, Scene, VirtualRig, make_scene, write_recording
 
 QUIET = PixelModel(noise_hz=0.0, hot_fraction=0.0)
 
@@ -62,7 +62,8 @@ def test_scene_lies_within_the_sweep_and_repeats_by_seed(kind):
 
 def test_scene_fills_the_sweep_of_another_rig():
     rig = small_rig()
-    rig = changed(rig, "lens", calibration={"control": [0, 1], "vergence_up_dpt": [1.0, 12.0]})
+    rig = changed(rig, "sweep", vergence_min_dpt=2.0, vergence_max_dpt=4.0)
+    rig = changed(rig, "lens", calibration={"control": [0.0, 1.0], "vergence_up_dpt": [1.0, 12.0]})
     rig = changed(rig, "sweep", vergence_min_dpt=2.0, vergence_max_dpt=10.0)
     depth_m = make_scene("cards", 0, rig).depth_m
     assert depth_m.min() > 0.1
@@ -117,7 +118,8 @@ def test_polarity_reverses_where_the_plane_is_in_focus(tmp_path, waveform):
     rig = changed(small_rig(), "sweep", waveform=waveform)
     depth_m, tenth_bin = 0.55, rig.bins.width_dpt / 10
     scene = textured_plane(depth_m, rig)
-    write_recording(tmp_path / "plane", rig, scene, pixels=QUIET, sweeps=2, frames_hz=0.0)
+    pixels = PixelModel(threshold_on=0.03, threshold_off=0.03, refractory_us=0.0, noise_hz=0.0, hot_fraction=0.0)
+    write_recording(tmp_path / "plane", rig, scene, pixels=pixels, sweeps=2, frames_hz=0.0)
     events, triggers, _ = read_back(tmp_path / "plane")
     track = np.loadtxt(tmp_path / "plane" / "lens.csv", delimiter=",", skiprows=1)
     bright = np.where(scene.sharp > np.median(scene.sharp), 1, -1)
@@ -148,15 +150,17 @@ def test_triggers_lead_the_optics_by_the_delay_of_the_lens(tmp_path):
     assert track[0, 0] - triggers[0][0] == 7000
 
 
-def test_breathing_scales_the_picture(tmp_path):
-    still = small_rig()
-    breathing = {"vergence_dpt": [0.3, 4.2], "scale": [1.0, 1.05]}
-    moving = changed(still, "lens", breathing=breathing)
-    counts = []
-    for name, rig in (("still", still), ("moving", moving)):
-        scene = textured_plane(2.0, rig)
-        counts.append(write_recording(tmp_path / name, rig, scene, pixels=QUIET, steps_per_sweep=32).events)
-    assert counts[1] > 1.05 * counts[0]
+def test_breathing_scales_the_picture():
+    rig = changed(small_rig(), "lens", breathing={"vergence_dpt": [0.3, 4.2], "scale": [1.0, 1.04]})
+    scene = textured_plane(2.0, rig)
+    layer = scene.layers[0]
+    layer.radiance[:] = 0.0
+    layer.radiance[2 * (24 + 24) : 2 * (24 + 24) + 2, 2 * (24 + 45) : 2 * (24 + 45) + 2] = 1.0  # at x = 45, y = 24
+    for picture, scale in zip(VirtualRig(rig, scene).pictures([0.3, 4.2]), (1.0, 1.04), strict=True):
+        y, x = np.indices(picture.shape)
+        bright = np.where(picture > 0.1 * picture.max(), picture, 0.0)
+        assert (bright * x).sum() / bright.sum() == pytest.approx(31.5 + scale * (45 - 31.5), abs=0.1)
+        assert (bright * y).sum() / bright.sum() == pytest.approx(23.5 + scale * (24 - 23.5), abs=0.1)
 
 
 def test_impossible_recordings_are_one_line_errors(tmp_path):

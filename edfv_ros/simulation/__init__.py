@@ -4,6 +4,7 @@ Independent of the volume and the estimators, so that it cannot flatter them. Th
 """
 
 from edfv_ros.simulation.event_model import EventSensor, PixelModel
+from edfv_ros.simulation.preview import sweep_picture
 from edfv_ros.simulation.recording import RecordingSummary, write_recording
 from edfv_ros.simulation.render import DefocusRenderer
 from edfv_ros.simulation.scene import SCENE_KINDS, Layer, Scene, make_scene
@@ -19,5 +20,6 @@ __all__ = [
     "Scene",
     "VirtualRig",
     "make_scene",
+    "sweep_picture",
     "write_recording",
 ]

@@ -105,11 +105,16 @@ class _Studio:
             far = sweep.vergence_min_dpt + 0.05 * span
         focus_low, focus_high = self.rig.lens.calibration.range_dpt
         near = sweep.vergence_max_dpt - 0.12 * (sweep.vergence_max_dpt - far)
-        farthest_defocus = max(focus_high - far, sweep.vergence_max_dpt - focus_low)
+        farthest_defocus = max(focus_high - far / 1.02, sweep.vergence_max_dpt - focus_low)
         radius_px = self.rig.optics.blur_slope_px_per_dpt * farthest_defocus / 2.0
         object.__setattr__(self, "far_dpt", far)
         object.__setattr__(self, "near_dpt", near)
         object.__setattr__(self, "margin_px", int(np.ceil(radius_px)) + 6)
+
+    def limited(self, depth_m: Image) -> Image:
+        """Depths kept within what the sweep can focus, which the margin's size relies on."""
+        sweep = self.rig.sweep
+        return np.clip(depth_m, 1.0 / sweep.vergence_max_dpt, 1.0 / max(self.far_dpt / 1.02, sweep.vergence_min_dpt))
 
     @cached_property
     def half_extent(self) -> tuple[float, float]:
@@ -155,6 +160,8 @@ class _Studio:
 
 
 _LIVELY = ("grain", "wood", "checks", "speckle", "bricks", "print", "weave")
+_WALLS = ("posters", "posters", "posters", "bricks", "speckle", "print", "grain")
+_THINGS = (*_LIVELY, "print", "speckle", "bricks", "plain", "plain", "plain")
 _GROUND = ("grain", "wood", "weave", "speckle", "grain", "plain")
 
 
@@ -195,7 +202,7 @@ def _tabletop(studio: _Studio) -> list[Layer]:
         foot = np.array([x, y, 1.0]) / vergence
         size_m = rng.uniform(45.0, 90.0) / studio.focal_px / vergence * (0.75 + 0.5 * (vergence < 1.5))
         stands.append((foot, size_m))
-    layers = [_planes_layer(studio, [wall, table], (_LIVELY, _GROUND), shadows=stands)]
+    layers = [_planes_layer(studio, [wall, table], (_WALLS, _GROUND), shadows=stands)]
     layers += [_shape_layer(studio, _standing(studio, foot, up, size_m)) for foot, size_m in stands]
     return layers
 
@@ -207,7 +214,7 @@ def _cards(studio: _Studio) -> list[Layer]:
     turn_dpt = rng.uniform(-0.35, 0.35, 2) * studio.far_dpt
     wall_dpt = studio.far_dpt + np.abs(turn_dpt).sum()
     wall = np.array([turn_dpt[0] / half_width, turn_dpt[1] / half_height, wall_dpt])
-    layers = [_planes_layer(studio, [wall], (_LIVELY,))]
+    layers = [_planes_layer(studio, [wall], (_WALLS,))]
     for vergence in studio.vergences(int(rng.integers(7, 11))):
         x = rng.uniform(-0.9, 0.9) * half_width
         y = rng.uniform(-0.9, 0.9) * half_height
@@ -241,7 +248,7 @@ def _room(studio: _Studio) -> list[Layer]:
             balls.append((np.array([x, rng.uniform(-0.3, 0.2) * half_height, 1.0]) / vergence, size_m))
         else:
             stands.append((np.array([x, foot_y, 1.0]) / vergence, size_m))
-    names = (_LIVELY, _GROUND, ("plain", "grain", "wood"), ("bricks", "speckle", "print"), _LIVELY)
+    names = (_WALLS, _GROUND, ("plain", "grain", "wood"), _WALLS, _WALLS)
     layers = [_planes_layer(studio, [back, floor, ceiling, left, right], names, shadows=stands)]
     things = [(foot[2], _standing(studio, foot, up, size_m)) for foot, size_m in stands]
     for centre, size_m in balls:
@@ -303,7 +310,7 @@ def _planes_layer(
     for foot, size_m in shadows:
         distance = np.linalg.norm(point - foot.astype(np.float32), axis=-1) / (0.55 * size_m)
         radiance *= 1.0 - 0.55 * np.exp(-(distance**2))
-    return Layer(0, 0, radiance, None, hits.depth_m)
+    return Layer(0, 0, radiance, None, studio.limited(hits.depth_m))
 
 
 def _shape_layer(studio: _Studio, shape: Shape) -> Layer:
@@ -318,9 +325,9 @@ def _shape_layer(studio: _Studio, shape: Shape) -> Layer:
     fine_hit = shape.intersect(fine_x[fine_box], fine_y[fine_box]).hit
     height, width = hits.hit.shape
     coverage = fine_hit.reshape(height, n, width, n).mean(axis=(1, 3), dtype=np.float32)
-    depth = _continued(hits.depth_m, hits.hit)
+    depth = studio.limited(_continued(hits.depth_m, hits.hit))
     median_depth = float(np.median(depth[hits.hit])) if hits.hit.any() else 1.0
-    texture = studio.texture((*_LIVELY, "plain"), median_depth)
+    texture = studio.texture(_THINGS, median_depth)
     radiance = _continued(_shade(studio, hits, texture), hits.hit)
     return Layer(left, top, radiance, coverage, depth)
 

@@ -40,7 +40,7 @@ def _grain(rng: np.random.Generator) -> Albedo:
 
 
 def _plain(rng: np.random.Generator) -> Albedo:
-    return _toned(fractal_noise(rng, 1.0), rng, rng.uniform(0.06, 0.15))
+    return _toned(fractal_noise(rng, 0.8), rng, rng.uniform(0.1, 0.25))
 
 
 def _wood(rng: np.random.Generator) -> Albedo:
@@ -112,12 +112,30 @@ def _weave(rng: np.random.Generator) -> Albedo:
     return _toned((0.5 * pattern + 0.8 * fractal_noise(rng, 0.7)).astype(np.float32), rng, rng.uniform(0.8, 1.0))
 
 
+def _posters(rng: np.random.Generator) -> Albedo:
+    """A painted wall hung with pictures and papers; about a third of it stays nearly blank."""
+    wall = _plain(rng)
+    sheets = [_LIVELY_SURFACES[i](rng) for i in rng.choice(len(_LIVELY_SURFACES), 4, replace=False)]
+    cell = TILE_TEXELS // 3
+    for row in range(3):
+        for column in range(3):
+            height, width = (int(side) for side in rng.integers(round(0.7 * cell), round(0.95 * cell), 2))
+            top = row * cell + int(rng.integers(0, cell - height))
+            left = column * cell + int(rng.integers(0, cell - width))
+            sheet = sheets[int(rng.integers(len(sheets)))]
+            place = slice(top, top + height), slice(left, left + width)
+            wall[place] = np.clip(sheet[place] * rng.uniform(0.6, 1.3), 0.015, 0.95)
+    return wall
+
+
 def _stamp(image: Albedo, draw: Callable[..., object], position: NDArray[np.integer]) -> None:
     """Draw at ``position`` and at its copies one tile away, so that the tile has no seam."""
     for dy in (-TILE_TEXELS, 0, TILE_TEXELS):
         for dx in (-TILE_TEXELS, 0, TILE_TEXELS):
             draw(image, (int(position[0]) + dx, int(position[1]) + dy))
 
+
+_LIVELY_SURFACES = (_grain, _wood, _checks, _speckle, _print, _weave)
 
 TEXTURES: dict[str, Callable[[np.random.Generator], Albedo]] = {
     "grain": _grain,
@@ -128,6 +146,7 @@ TEXTURES: dict[str, Callable[[np.random.Generator], Albedo]] = {
     "bricks": _bricks,
     "print": _print,
     "weave": _weave,
+    "posters": _posters,
 }
 
 
