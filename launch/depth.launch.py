@@ -10,7 +10,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.nodes.parameters import FIELDS, rules
+from edfv_ros.nodes.parameters import default, rules
 from edfv_ros.nodes.share import fast_dds_environment
 from edfv_ros.rig import load_rig
 
@@ -19,6 +19,7 @@ TOPICS = ("depth", "points", "confidence", "guide")
 
 
 def generate_launch_description() -> LaunchDescription:
+    """What `ros2 launch edfv_ros depth.launch.py` runs; `--show-args` lists the arguments."""
     config = Path(get_package_share_directory("edfv_ros")) / "config"
     return LaunchDescription(
         [
@@ -43,25 +44,27 @@ def generate_launch_description() -> LaunchDescription:
 
 def node_argument(name: str) -> DeclareLaunchArgument:
     """A parameter of the node as a launch argument with the same default, choices and description."""
-    default, rule = FIELDS[name].default, rules(name)
-    if isinstance(default, bool):
-        return boolean_argument(name, default, rule.description)
+    value, rule = default(name), rules(name)
+    if isinstance(value, bool):
+        return boolean_argument(name, value, rule.description)
     return DeclareLaunchArgument(
-        name, default_value=default, choices=list(rule.choices) or None, description=rule.description
+        name, default_value=value, choices=list(rule.choices) or None, description=rule.description
     )
 
 
-def boolean_argument(name: str, default: bool, description: str) -> DeclareLaunchArgument:
+def boolean_argument(name: str, value: bool, description: str) -> DeclareLaunchArgument:
+    """An argument that is true or false."""
     return DeclareLaunchArgument(
-        name, default_value=str(default).lower(), choices=["true", "false"], description=description
+        name, default_value=str(value).lower(), choices=["true", "false"], description=description
     )
 
 
 def start(context: LaunchContext, config: Path) -> list[LaunchDescriptionEntity]:
+    """The node, and rviz2 where wanted, now that the arguments are known."""
     namespace = LaunchConfiguration("namespace")
     arguments = {
         # With its type: a serial number is a string even where YAML would read a number.
-        name: ParameterValue(LaunchConfiguration(name), value_type=type(FIELDS[name].default))
+        name: ParameterValue(LaunchConfiguration(name), value_type=type(default(name)))
         for name in NODE_ARGUMENTS
     }
     depth_node = Node(

@@ -23,7 +23,7 @@ class NodeProcess:
     """``python -m edfv_ros.nodes.depth_node`` with parameters, in a ROS domain of its own."""
 
     def __init__(self, domain_id: int, parameters: dict[str, object], *ros_arguments: str) -> None:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={_yaml(value)}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edfv_ros.nodes.depth_node", "--ros-args", *given, *ros_arguments],

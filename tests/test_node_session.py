@@ -1,4 +1,4 @@
-"""A session keeps a pipeline running over errors of its source; the pipelines here are stand-ins that break on order."""
+"""A session keeps a pipeline running over errors of its source; the pipelines here break when told to."""
 
 import threading
 from contextlib import ExitStack

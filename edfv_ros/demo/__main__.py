@@ -36,8 +36,8 @@ class DemoError(EdfvError):
     """The demonstration did not come to its end."""
 
 
-def run(out: Path, seconds: float, console: Console) -> None:
-    """Run the demonstration and leave its picture and point cloud in ``out``.
+def run(out: Path, rig_path: Path, seconds: float, console: Console) -> None:
+    """Run the demonstration with a rig file and leave picture and point cloud in ``out``.
 
     Raises:
         EdfvError: something could not be started, or no depth arrived.
@@ -52,10 +52,9 @@ def run(out: Path, seconds: float, console: Console) -> None:
             )
         )
         step = progress.add_task("making a scene and rendering its focus sweep", total=None)
-        example = config_file("rig.yaml")
-        simulator = ["--rig", str(example), "--out", str(work), "--wait"]
+        simulator = ["--rig", str(rig_path), "--out", str(work), "--wait"]
         camera = stack.enter_context(SimulatedCamera(simulator))
-        rig_path = _rig_with_lens(example, camera.lens_port, work)
+        rig_path = _rig_with_lens(rig_path, camera.lens_port, work)
         rig = load_rig(rig_path)
 
         progress.update(step, description="starting the depth node")
@@ -75,12 +74,12 @@ def run(out: Path, seconds: float, console: Console) -> None:
     trusted_m = np.where(estimate.confidence > CONFIDENT, estimate.depth_m, np.float32(np.nan))
     _show(console, report, metrics, rig)
     _save(out, rig, sample, received, trusted_m, truth_m, report)
-    console.print(f"\nPicture      [bold]{out / 'demo.png'}[/]\nPoint cloud  [bold]{out / 'points.ply'}[/]")
+    console.print(f"\nPicture      {out / 'demo.png'}\nPoint cloud  {out / 'points.ply'}", soft_wrap=True)
 
 
-def _rig_with_lens(example: Path, lens_port: str, folder: Path) -> Path:
-    """The example rig with the port of the virtual lens, as somebody would write it for a real one."""
-    data = yaml.safe_load(example.read_text(encoding="utf-8"))
+def _rig_with_lens(rig_path: Path, lens_port: str, folder: Path) -> Path:
+    """The rig with the port of the virtual lens in it, as somebody would write it for a real one."""
+    data = yaml.safe_load(rig_path.read_text(encoding="utf-8"))
     data["lens"]["port"] = lens_port
     path = folder / "rig.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
@@ -108,7 +107,10 @@ def _as_estimate(depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) 
 
 
 def _show(console: Console, report: dict[str, Any], metrics: dict[str, float], rig: Rig) -> None:
-    topics = Table("topic", "messages", "rate", "latency, median", "90 %", title="What the subscriber received")
+    topics = Table(title="What the subscriber received")
+    topics.add_column("topic", no_wrap=True)
+    for heading in ("messages", "rate", "latency, median", "90 %"):
+        topics.add_column(heading, justify="right")
     for name in TOPIC_ORDER:
         row = report[name]
         latencies = [row["latency_p50_ms"], row["latency_p90_ms"]]
@@ -117,11 +119,14 @@ def _show(console: Console, report: dict[str, Any], metrics: dict[str, float], r
     console.print(topics)
     console.print("[dim]Latency: from the end of a focus sweep to the message in the subscriber's process.[/]\n")
 
-    errors = Table("pixels", "part", "median error", "abs. relative", "δ < 1.25", title="Depth error against the truth")
+    errors = Table(title="Depth error against the truth")
+    errors.add_column("pixels", no_wrap=True)
+    for heading in ("part", "median error", "abs. relative", "δ < 1.25"):
+        errors.add_column(heading, justify="right")
     for label, part, mask in (
         ("all with a depth", "known_fraction", "dense"),
         ("those with events nearby", "supported_fraction", "supported"),
-        (f"of these: confidence above {CONFIDENT:g}", "confident_fraction", "confident"),
+        (f"and confidence above {CONFIDENT:g}", "confident_fraction", "confident"),
     ):
         errors.add_row(
             label,
@@ -132,7 +137,8 @@ def _show(console: Console, report: dict[str, Any], metrics: dict[str, float], r
         )
     console.print(errors)
     width_dpt = rig.bins.width_dpt
-    console.print(f"[dim]A bin is {width_dpt:.3f} dpt: {width_dpt * 100.0:.0f} cm at 1 m, {width_dpt * 25.0:.0f} cm at 0.5 m.[/]")
+    near_cm, middle_cm = (depth_m**2 * width_dpt * 100.0 for depth_m in (0.5, 1.0))
+    console.print(f"[dim]A bin is {width_dpt:.3f} dpt: {near_cm:.0f} cm at 0.5 m, {middle_cm:.0f} cm at 1 m.[/]")
 
 
 def _save(
@@ -149,9 +155,10 @@ def _save(
     if guide is None:
         guide = np.full(trusted_m.shape, 128, np.uint8)
     camera = rig.camera
+    rate_hz = report["depth"]["rate_hz"]
     caption = (
         f"Metric depth from a focus sweep: {camera.model} {camera.width_px} x {camera.height_px}, simulated live, "
-        f"{sample.events / 1e6:.2f} million events per sweep, {report['depth']['rate_hz']:.1f} depth images/s over ROS 2"
+        f"{sample.events / 1e6:.2f} million events per sweep, {rate_hz:.1f} depth images/s over ROS 2"
     )
     scene = DemoScene(
         guide, sample.counts, sample.direction, sample.events, trusted_m, truth_m, rays, rig.bins, caption
@@ -165,10 +172,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edfv_ros.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the picture and the cloud")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to listen to the node")
+    parser.add_argument("--rig", type=Path, help="rig file; without it the example rig is simulated")
     arguments = parser.parse_args()
     console = Console()
     try:
-        run(arguments.out, arguments.seconds, console)
+        rig_path = arguments.rig or config_file("rig.yaml")
+        load_rig(rig_path)
+        run(arguments.out, rig_path, arguments.seconds, console)
     except EdfvError as error:
         console.print(f"[red]{error}[/]")
         return 2

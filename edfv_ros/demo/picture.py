@@ -110,7 +110,7 @@ def _draw_events(axes: Axes, scene: DemoScene) -> None:
     axes.imshow(np.rint(255.0 + strength * (colour - 255.0)).astype(np.uint8), interpolation="nearest")
     _image_panel(axes, f"2  Events while the focus passes {1.0 / scene.bins.centres_dpt[middle]:.2f} m")
     for left, text, rgb in ((0.015, "brighter", BRIGHTER_RGB), (0.19, "darker", DARKER_RGB)):
-        axes.text(left, 0.025, text, color=_rgb(rgb), transform=axes.transAxes, fontsize=9, weight="bold", bbox=_LABEL_BOX)
+        axes.text(left, 0.025, text, color=_rgb(rgb), transform=axes.transAxes, weight="bold", bbox=_LABEL_BOX)
 
 
 def _draw_slice(axes: Axes, scene: DemoScene, row: int) -> None:

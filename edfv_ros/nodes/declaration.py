@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -15,8 +16,6 @@ def declare_parameters(node: Node) -> None:
     Raises:
         ParameterError: a value given at start is of the wrong type or out of range.
     """
-    from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
-
     for name, field in FIELDS.items():
         try:
             node.declare_parameter(name, field.default, descriptor(name))
@@ -25,6 +24,7 @@ def declare_parameters(node: Node) -> None:
 
 
 def descriptor(name: str) -> ParameterDescriptor:
+    """What `ros2 param describe` shows of a parameter."""
     rule = rules(name)
     when = "Takes effect at once." if rule.runtime else "Read when the node is configured."
     message = ParameterDescriptor(description=f"{rule.description} {when}")

@@ -9,7 +9,9 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -26,6 +28,7 @@ QUEUED_MESSAGES = 10  # a measurement must not miss messages that arrive close t
 
 
 def seconds(stamp: Time) -> float:
+    """A stamp in unix seconds."""
     return stamp.sec + stamp.nanosec * 1e-9
 
 
@@ -73,7 +76,7 @@ class DepthListener(Node):
         self.last: dict[str, object] = {}
         self._half_sweep_s: float | None = None
         for name, kind in TOPICS.items():
-            self.create_subscription(kind, name, lambda message, name=name: self._receive(name, message), QUEUED_MESSAGES)
+            self.create_subscription(kind, name, partial(self._receive, name), QUEUED_MESSAGES)
 
     def _receive(self, name: str, message: Image | PointCloud2 | JointState) -> None:
         now_s = time.time()
@@ -94,7 +97,7 @@ class DepthListener(Node):
 
     def save(self, path: Path) -> None:
         """Write the arrays of the last messages, and the stamp of the depth in microseconds."""
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         for name in ("depth", "confidence", "guide"):
             message = self.last.get(name)
             if isinstance(message, Image):
@@ -126,6 +129,7 @@ def listen(listener: DepthListener, duration_s: float, timeout_s: float) -> None
 
 
 def main() -> int:
+    """Listen; 0 where depth arrived, 1 where none did."""
     parser = argparse.ArgumentParser(description="Measure rates and latency of a depth camera's topics.")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long to listen from the first depth on")
     parser.add_argument("--timeout", type=float, default=60.0, help="how long to wait in all, in seconds")

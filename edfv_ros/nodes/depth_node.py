@@ -175,6 +175,7 @@ class DepthNode(LifecycleNode):
 
 
 def main() -> int:
+    """Run the depth node until a signal ends it; returns the exit code."""
     return run_node(DepthNode)
 
 

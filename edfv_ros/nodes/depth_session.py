@@ -18,6 +18,8 @@ LONGEST_PAUSE_S = 8.0
 
 
 class SessionState(Enum):
+    """What a session is doing."""
+
     STOPPED = "stopped"
     RUNNING = "running"
     WAITING = "waiting to reconnect"

@@ -111,7 +111,7 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
         if rig_path is None and parameters.source == "sim":
             rig_path = config_file("rig.yaml")
         if rig_path is None:
-            raise RigError("the parameter rig is empty: set it to the path of a rig file; config/rig.yaml is an example")
+            raise RigError("the parameter rig is empty: set it to a rig file such as config/rig.yaml")
         rig = load_rig(rig_path)
     if parameters.source == "network":
         uri = str(parse_address(parameters.path))

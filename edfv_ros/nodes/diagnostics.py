@@ -93,6 +93,7 @@ class DepthDiagnostics:
 def _counters(statistics: PipelineStatistics) -> dict[str, object]:
     values: dict[str, object] = {"sweeps": statistics.sweeps, "depth images": statistics.depths}
     values |= {"events": statistics.events, "lost events": statistics.lost_events}
+    values |= {"events outside sweeps": statistics.unplaced_events}
     values |= {f"latency {name} (ms)": value for name, value in statistics.latency_ms.items()}
     values |= _named("dropped sweeps", statistics.dropped_sweeps)
     values |= _named("lens", statistics.lens)

@@ -16,7 +16,7 @@ from edfv_ros.depth import ESTIMATORS
 from edfv_ros.errors import EdfvError
 
 SOURCES = ("camera", "file", "network", "sim")
-FRAME_NAME_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"
+FRAME_NAME_PATTERN = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
 
 class ParameterError(EdfvError):
@@ -111,7 +111,15 @@ FIELDS = {field.name: field for field in dataclasses.fields(DepthParameters)}
 
 
 def rules(name: str) -> ParameterRules:
-    return FIELDS[name].metadata["rules"]
+    """What the table says of a parameter."""
+    found: ParameterRules = FIELDS[name].metadata["rules"]
+    return found
+
+
+def default(name: str) -> Any:
+    """Its default, whose type is the parameter's."""
+    value: Any = FIELDS[name].default
+    return value
 
 
 def check_value(name: str, value: Any) -> None:
@@ -123,14 +131,14 @@ def check_value(name: str, value: Any) -> None:
     if name not in FIELDS:
         close = difflib.get_close_matches(name, FIELDS, n=1)
         raise ParameterError(f"unknown parameter {name}" + (f": did you mean {close[0]}?" if close else ""))
-    expected = type(FIELDS[name].default)
-    if type(value) is not expected:
+    expected = type(default(name))
+    if type(value) is not expected:  # an int is no double for rclpy either
         raise ParameterError(f"{name} = {value!r}: it must be a {_TYPE_NAMES[expected]}")
     rule = rules(name)
     outside = rule.minimum is not None and rule.maximum is not None and not rule.minimum <= value <= rule.maximum
     if outside or (rule.choices and value not in rule.choices):
         raise ParameterError(f"{name} = {value!r}: allowed is {rule.allowed}")
-    if name == "camera_name" and value and not re.fullmatch(FRAME_NAME_PATTERN, value):
+    if name == "camera_name" and value and not FRAME_NAME_PATTERN.fullmatch(value):
         raise ParameterError(f"{name} = {value!r}: use a letter, then letters, digits and underscores")
 
 
@@ -149,11 +157,10 @@ def markdown() -> str:
         "| name | type | default | allowed | at runtime | meaning |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    for name, field in FIELDS.items():
-        rule = rules(name)
-        default = str(field.default).lower() if isinstance(field.default, bool) else field.default
-        shown = f"`{default}`" if default != "" else ""
-        cells = (f"`{name}`", _TYPE_NAMES[type(field.default)], shown, rule.allowed)
+    for name in FIELDS:
+        rule, value = rules(name), default(name)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        cells = (f"`{name}`", _TYPE_NAMES[type(value)], f"`{text}`" if text else "", rule.allowed)
         lines.append(f"| {' | '.join(cells)} | {'yes' if rule.runtime else 'no'} | {rule.description} |")
     return "\n".join(lines) + "\n"
 

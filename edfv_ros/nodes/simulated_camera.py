@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from edfv_ros.errors import SourceError
 
@@ -29,8 +30,7 @@ class SimulatedCamera:
     def __init__(self, arguments: list[str], timeout_s: float = 60.0) -> None:
         self._command = [sys.executable, "-m", "edfv_ros.simulation.live", *arguments]
         self._timeout_s = timeout_s
-        self._process: subprocess.Popen[bytes] | None = None
-        self._complaints = tempfile.TemporaryFile()
+        self._resources = ExitStack()
         self.announcement: dict[str, Any] = {}
 
     @property
@@ -49,30 +49,28 @@ class SimulatedCamera:
         Raises:
             SourceError: it ended, or did not become ready in time.
         """
-        # In a session of its own, as Ctrl-C in the terminal is for the node, which then stops the simulator in order.
-        # It ends by itself when it loses its parent, so it does not outlive a node that was killed.
-        process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._complaints,
-            start_new_session=True,
-        )
-        self._process = process
-        try:
-            self.announcement = self._wait_until_ready(process)
-        except BaseException:
-            self._stop(process)
-            raise
+        with ExitStack() as stack:
+            complaints = stack.enter_context(tempfile.TemporaryFile())
+            # In a session of its own, as Ctrl-C in the terminal is for the node, which then stops the simulator in
+            # order. It ends by itself when it loses its parent, so it does not outlive a node that was killed.
+            process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                start_new_session=True,
+            )
+            stack.callback(_stop, process)
+            self.announcement = self._wait_until_ready(process, complaints)
+            self._resources = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._process is not None:
-            self._stop(self._process)
+        self._resources.close()
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _wait_until_ready(self, process: subprocess.Popen[bytes], complaints: IO[bytes]) -> dict[str, Any]:
         assert process.stdout is not None
         deadline_s = time.monotonic() + self._timeout_s
         text = b""
@@ -80,28 +78,31 @@ class SimulatedCamera:
             selector.register(process.stdout, selectors.EVENT_READ)
             while b"\n" not in text:
                 if not selector.select(max(0.0, deadline_s - time.monotonic())):
-                    raise SourceError(f"the simulated camera did not start within {self._timeout_s:g} s{self._reason()}")
+                    waited = f"did not start within {self._timeout_s:g} s"
+                    raise SourceError(f"the simulated camera {waited}{_last_line(complaints)}")
                 chunk = os.read(process.stdout.fileno(), 65536)
                 if not chunk:
                     code = process.wait(STOP_TIMEOUT_S)
-                    raise SourceError(f"the simulated camera ended with exit code {code}{self._reason()}")
+                    raise SourceError(f"the simulated camera ended with exit code {code}{_last_line(complaints)}")
                 text += chunk
-        return json.loads(text.split(b"\n")[0])
+        announcement: dict[str, Any] = json.loads(text.split(b"\n")[0])
+        return announcement
 
-    def _reason(self) -> str:
-        """The last line of what the simulator complained about."""
-        self._complaints.seek(0)
-        lines = self._complaints.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-        return f": {last}" if last else ""
 
-    def _stop(self, process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-        self._complaints.close()
+def _last_line(complaints: IO[bytes]) -> str:
+    """What the simulator said last, to be put behind a message."""
+    complaints.seek(0)
+    lines = complaints.read().decode(errors="replace").splitlines()
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f": {last}" if last else ""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
