@@ -34,9 +34,15 @@ class PacketSpans:
     def append(self, span: PacketSpan) -> None:
         self._numbers.extend(span)
 
+    def __len__(self) -> int:
+        return len(self._numbers) // 2
+
+    def __getitem__(self, index: int) -> PacketSpan:
+        at = range(len(self))[index] * 2  # negative and out-of-range indices as in any sequence
+        return PacketSpan(self._numbers[at], self._numbers[at + 1])
+
     def __iter__(self) -> Iterator[PacketSpan]:
-        for index in range(0, len(self._numbers), 2):
-            yield PacketSpan(self._numbers[index], self._numbers[index + 1])
+        return (self[index] for index in range(len(self)))
 
 
 @dataclass(frozen=True, slots=True)
