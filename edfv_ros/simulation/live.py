@@ -59,6 +59,8 @@ class LiveRig:
     def advance(self, now_us: int) -> Packet:
         """Everything that happened since the last call; after a pause too long to catch up, only its end."""
         begin_us, self._now_us = self._now_us, now_us
+        if now_us - begin_us > _LONGEST_TICK_US:
+            _say(f"held up for {(now_us - begin_us) / 1000:.0f} ms by a receiver or the machine: events are lost")
         steps = self.lens.advance(now_us)
         self.port.report(steps)
         self._coming.extend(steps)

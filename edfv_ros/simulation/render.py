@@ -18,7 +18,8 @@ from edfv_ros.simulation.scene import SUPERSAMPLING, Layer, Scene
 
 Stack = NDArray[np.float32]
 
-_RUNG_PX = 0.25
+_RUNG_PX = 0.25  # least spacing of the ladder
+_RUNG_RATIO = 1.04  # spacing of wide blurs, whose details are faint
 _OTF_STEP = 1.0 / 256.0
 _RUNGS_AT_ONCE = 16
 
@@ -41,9 +42,23 @@ def _transfer_table(cells: int) -> NDArray[np.float32]:
     return disc_transfer(np.arange(cells) * _OTF_STEP).astype(np.float32)
 
 
+def _rungs_px(largest_px: float) -> NDArray[np.float32]:
+    """Blur diameters from 0 to beyond ``largest_px``, never closer than _RUNG_PX."""
+    diameters = [0.0, _RUNG_PX]
+    while diameters[-1] <= largest_px:
+        diameters.append(max(diameters[-1] + _RUNG_PX, diameters[-1] * _RUNG_RATIO))
+    return np.array(diameters, np.float32)
+
+
+def _rung_below(rungs_px: NDArray[np.float32]) -> NDArray[np.int32]:
+    """For each multiple of _RUNG_PX the last rung that is not above it; the next multiple is at most one rung on."""
+    multiples = np.arange(math.ceil(float(rungs_px[-1]) / _RUNG_PX) + 1) * _RUNG_PX
+    return (np.searchsorted(rungs_px, multiples + 1e-4) - 1).astype(np.int32)
+
+
 @dataclass(frozen=True)
 class _Ladder:
-    """One layer blurred at diameters ``i * _RUNG_PX``, on its box of the sensor.
+    """One layer blurred at diameters ``rungs_px``, on its box of the sensor.
 
     ``radiance`` is premultiplied by coverage; both are [h, rungs, w]. ``coverage`` is empty for an opaque layer.
     ``vergence_dpt`` is 1/z of each pixel [h, w].
@@ -51,6 +66,7 @@ class _Ladder:
 
     left_px: int
     top_px: int
+    rungs_px: NDArray[np.float32]
     radiance: Stack
     coverage: Stack
     vergence_dpt: NDArray[np.float32]
@@ -110,6 +126,8 @@ class DefocusRenderer:
                 ladder.radiance,
                 ladder.coverage,
                 ladder.vergence_dpt,
+                ladder.rungs_px,
+                _rung_below(ladder.rungs_px),
                 ladder.left_px,
                 ladder.top_px,
                 vergences,
@@ -140,10 +158,10 @@ def _blur_ladder(layer: Layer, scene: Scene, largest_px: float, residual_blur_px
     window = (slice(y0 - top, max(y1, y0) - top), slice(x0 - left, max(x1, x0) - left))
     vergence = np.ascontiguousarray(1.0 / depth.reshape(height, s, width, s).mean(axis=(1, 3))[window], np.float32)
 
-    rungs = math.ceil(largest_px / _RUNG_PX) + 2
-    stacks = [_blur(plane, rungs, residual_blur_px, window) for plane in planes]
+    rungs_px = _rungs_px(largest_px)
+    stacks = [_blur(plane, rungs_px, residual_blur_px, window) for plane in planes]
     covered = np.clip(stacks[1], 0.0, 1.0) if coverage is not None else np.empty((0, 1, 1), np.float32)
-    return _Ladder(x0 - m, y0 - m, np.maximum(stacks[0], 0.0), covered, vergence)
+    return _Ladder(x0 - m, y0 - m, rungs_px, np.maximum(stacks[0], 0.0), covered, vergence)
 
 
 def _padded(image: NDArray[np.float32], border: int, kind: int) -> NDArray[np.float32]:
@@ -156,8 +174,10 @@ def _padded(image: NDArray[np.float32], border: int, kind: int) -> NDArray[np.fl
     return cv2.copyMakeBorder(image, border, bottom, border, right, kind)
 
 
-def _blur(plane: NDArray[np.float32], rungs: int, residual_px: float, window: tuple[slice, slice]) -> Stack:
-    """Blur by discs of diameter ``i * _RUNG_PX``, average over each pixel's area and sample at the pixels."""
+def _blur(
+    plane: NDArray[np.float32], rungs_px: NDArray[np.float32], residual_px: float, window: tuple[slice, slice]
+) -> Stack:
+    """Blur by discs of the given diameters, average over each pixel's area and sample at the pixels."""
     s = SUPERSAMPLING
     height, width = plane.shape
     spectrum = np.fft.rfft2(plane)
@@ -167,13 +187,14 @@ def _blur(plane: NDArray[np.float32], rungs: int, residual_px: float, window: tu
         spectrum *= sum(np.exp(2j * np.pi * f * k) for k in range(s)) / s
     spectrum *= np.exp(-2.0 * (np.pi * residual_px * s) ** 2 * (fy**2 + fx**2))
     spectrum = spectrum.astype(np.complex64)
-    largest = math.pi * _RUNG_PX * rungs * s * math.sqrt(0.5)
+    largest = math.pi * float(rungs_px[-1]) * s * math.sqrt(0.5)
     table = _transfer_table(2 ** math.ceil(math.log2(largest / _OTF_STEP + 2)))
 
+    rungs = len(rungs_px)
     out = np.empty((window[0].stop - window[0].start, rungs, window[1].stop - window[1].start), np.float32)
     for first in range(0, rungs, _RUNGS_AT_ONCE):
         count = min(_RUNGS_AT_ONCE, rungs - first)
-        scales = (math.pi * _RUNG_PX * s * np.arange(first, first + count)).astype(np.float32)
+        scales = (math.pi * s * rungs_px[first : first + count]).astype(np.float32)
         folded = np.empty((count, height // s, width // s // 2 + 1), np.complex64)
         _filter_and_fold(spectrum, height, width, scales, table, folded)
         images = np.fft.irfft2(folded, s=(height // s, width // s))
@@ -208,7 +229,9 @@ def _filter_and_fold(spectrum, height, width, scales, table, folded):  # type: i
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
-def _lay_over(stack, radiance, coverage, vergence, left, top, focus, slope):  # type: ignore[no-untyped-def]
+def _lay_over(  # type: ignore[no-untyped-def]
+    stack, radiance, coverage, vergence, rungs, rung_below, left, top, focus, slope
+):
     """Lay one layer over the pictures; between two rungs the blurred image is linear in the squared diameter.
 
     A small disc changes an image by its second moment, so linear in the square is exact where it matters most.
@@ -218,9 +241,13 @@ def _lay_over(stack, radiance, coverage, vergence, left, top, focus, slope):  # 
     for y in numba.prange(vergence.shape[0]):
         for k in range(len(focus)):
             for x in range(vergence.shape[1]):
-                position = slope * abs(focus[k] - vergence[y, x]) * np.float32(1.0 / _RUNG_PX)
-                low = min(int(position), radiance.shape[1] - 2)
-                weight = (position * position - np.float32(low * low)) / np.float32(2 * low + 1)
+                diameter = slope * abs(focus[k] - vergence[y, x])
+                low = rung_below[min(int(diameter * np.float32(1.0 / _RUNG_PX)), len(rung_below) - 1)]
+                if low + 2 < len(rungs) and diameter >= rungs[low + 1]:
+                    low += 1
+                low = min(low, len(rungs) - 2)
+                before, after = rungs[low] * rungs[low], rungs[low + 1] * rungs[low + 1]
+                weight = (diameter * diameter - before) / (after - before)
                 light = radiance[y, low, x] * (one - weight) + radiance[y, low + 1, x] * weight
                 if not opaque:
                     covered = coverage[y, low, x] * (one - weight) + coverage[y, low + 1, x] * weight
