@@ -29,7 +29,6 @@ setup(
         "numba>=0.60",
         "opencv-python-headless>=4.8",
         "dv-processing>=2.0.4",
-        "flatbuffers>=23.5",
         "lz4>=4.3",
         "onnxruntime>=1.19",
         "pyserial>=3.5",
@@ -37,6 +36,7 @@ setup(
         "PyYAML>=6.0",
         "typer>=0.12",
         "rich>=13.0",
+        "zstandard>=0.22",
         "matplotlib>=3.7",
     ],
     extras_require={
