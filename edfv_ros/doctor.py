@@ -24,9 +24,12 @@ NEEDED_PACKAGES = {
     "opencv-python-headless": "cv2",
     "dv-processing": "dv_processing",
     "onnxruntime": "onnxruntime",
+    "flatbuffers": "flatbuffers",
+    "lz4": "lz4",
     "pyserial": "serial",
     "pydantic": "pydantic",
     "PyYAML": "yaml",
+    "matplotlib": "matplotlib",
 }
 UDEV_RULE_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
 UDEV_RULE = 'SUBSYSTEM=="usb", ATTR{idVendor}=="152a", MODE="0666"'
@@ -229,7 +232,7 @@ def check_torch() -> Check:
     driver = Path("/proc/driver/nvidia/version").is_file()
     if importlib.util.find_spec("torch") is None:
         if driver:
-            return Check("GPU", "torch", "missing", "NVIDIA driver, no torch", "pip install 'edfv-ros[gpu]'")
+            return Check("GPU", "torch", "missing", "NVIDIA driver, no torch", "pip install 'edfv_ros[gpu]'")
         return Check("GPU", "torch", "missing", "no NVIDIA driver, no torch", "none needed: the CPU does the work")
     try:
         import torch
@@ -257,7 +260,7 @@ def check_ros(environment: dict[str, str] | None = None) -> list[Check]:
     environment = dict(os.environ) if environment is None else environment
     distribution = environment.get("ROS_DISTRO", "")
     if importlib.util.find_spec("rclpy") is None:
-        advice = "source /opt/ros/<distribution>/setup.bash, or pip install 'edfv-ros[ros-wheels]'"
+        advice = "source /opt/ros/<distribution>/setup.bash, or pip install 'edfv_ros[ros-wheels]'"
         return [Check("ROS 2", "rclpy", "missing", "not installed: no node, the edfv command works", advice)]
     try:
         importlib.import_module("rclpy")

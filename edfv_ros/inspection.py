@@ -93,6 +93,7 @@ class RecordingSummary:
         sweeps_from: ``lens.csv``, ``triggers`` or, where nothing tells, empty.
         rig: name of the camera in the rig file, None without one.
         depth_gt: shape of the ground truth, None without one.
+        counters: what was odd about the events and the lens, by name, where it is not zero.
         problems: what keeps depth from being computed, or makes it doubtful; one line each.
     """
 
@@ -108,7 +109,8 @@ class RecordingSummary:
     sweeps_from: str
     rig: str | None
     depth_gt: tuple[int, ...] | None
-    problems: list[str] = field(default_factory=list)
+    counters: dict[str, int]
+    problems: list[str]
 
 
 def inspect(
@@ -169,6 +171,7 @@ def inspect(
         sweeps_from="lens.csv" if track is not None else "triggers" if sweep_source is not None else "",
         rig=rig.camera.name if rig else None,
         depth_gt=None if truth is None else truth.shape,
+        counters=counts.counters,
         problems=problems,
     )
 
@@ -199,19 +202,17 @@ def event_period_us(path: Path) -> tuple[int, int] | None:
     with open_recording_file(path) as file:
         index = read_index(file, path)
         number = next((n for n, stream in main_streams(index.container).items() if stream.kind == "events"), -1)
-        spans = index.packets.get(number)
-        if not spans:
-            return None
+        spans = list(index.packets.get(number, ()))
         ends: list[NDArray[np.void]] = []
         try:
-            for span in (spans[0], spans[-1]):
+            for span in spans[:1] + spans[-1:]:
                 file.seek(span.position)
                 ends.append(decode_events(decompress(file.read(span.size), index.container.compression)))
         except DamagedError:
             return None
-    if not len(ends[0]) or not len(ends[1]):
+    if not ends or not len(ends[0]) or not len(ends[-1]):
         return None
-    return int(ends[0]["timestamp"][0]), int(ends[1]["timestamp"][-1])
+    return int(ends[0]["timestamp"][0]), int(ends[-1]["timestamp"][-1])
 
 
 _MISSING_LENS = (
@@ -225,6 +226,7 @@ class _Counts:
     streams: dict[str, StreamSummary]
     trigger_kinds: dict[str, int] = field(default_factory=dict)
     sweeps: list[FocusSweep] = field(default_factory=list)
+    counters: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def add(self, packet: Packet) -> None:
@@ -257,18 +259,14 @@ def _count(source: Aedat4Source, sweeps: SweepSource | None, on_progress: Callab
                 sweeps.observe(sound)
             if len(counts.problems) > problems:  # the sweeps are given up, counting goes on
                 sweeps = None
-    counts.problems += _in_words(check.health.problems)
+    counts.counters |= check.health.problems
     if sweeps is not None:
         with _noting(counts.problems):
             sweeps.finish()
         while (sweep := sweeps.take()) is not None:
             counts.sweeps.append(sweep)
-        counts.problems += _in_words(sweeps.counters)
+        counts.counters |= {name: count for name, count in sweeps.counters.items() if count}
     return counts
-
-
-def _in_words(counters: dict[str, int]) -> list[str]:
-    return [f"{count:,} {name.replace('_', ' ')}" for name, count in counters.items() if count]
 
 
 @contextmanager

@@ -127,7 +127,8 @@ class _LensFollower:
         self._rig = rig
         self._lens = lens
         self._source: SweepSource | None = open_sweeps(rig, None, lens)
-        self._writer = LensTrackWriter(path)
+        self._path = path
+        self._writer: LensTrackWriter | None = None  # without a single sweep there is no lens.csv
         self._failed_s = 0.0
         self.sweeps = 0
         self.problem = ""
@@ -155,11 +156,13 @@ class _LensFollower:
         self._take()
 
     def close(self) -> None:
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def _take(self) -> None:
         assert self._source is not None
         while (sweep := self._source.take()) is not None:
+            self._writer = self._writer or LensTrackWriter(self._path)
             self._writer.append_sweep(sweep)
             self.sweeps += 1
             self.problem = ""

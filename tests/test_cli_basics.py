@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from edfv_ros import __version__
 from edfv_ros.cli import app
 
-COMMANDS = ("run", "info", "record", "simulate", "doctor", "rig show", "rig check")
+COMMANDS = ("run", "info", "record", "recover", "simulate", "doctor", "rig show", "rig check")
 
 
 def edfv(*arguments: object) -> tuple[int, str, str]:

@@ -28,7 +28,8 @@ EVENTS_PER_TICK = 400
 class Camera:
     """A live source: random events and a rising edge at every turning point, faster than real time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, triggers: bool = True) -> None:
+        self._triggers = triggers
         self.rig = small_rig()
         width_px, height_px = self.rig.camera.resolution
         info = SourceInfo("LOOPBACK_1", width_px, height_px, ("events", "triggers"), live=True)
@@ -54,7 +55,7 @@ class Camera:
             now_us = START_US + tick * TICK_US
             events = random_events(EVENTS_PER_TICK, self.rig, TICK_US, seed=tick)
             events["timestamp"] += now_us - START_US
-            at_turn = (now_us - START_US) % SWEEP_US == 0
+            at_turn = self._triggers and (now_us - START_US) % SWEEP_US == 0
             edges = [(now_us, TriggerType.RISING_EDGE)] if at_turn else []
             self._sender.send(Packet(events, np.array(edges, TRIGGER_DTYPE)))
             tick += 1
@@ -63,6 +64,13 @@ class Camera:
 @pytest.fixture
 def camera() -> Iterator[Camera]:
     camera = Camera()
+    yield camera
+    camera.close()
+
+
+@pytest.fixture
+def camera_without_triggers() -> Iterator[Camera]:
+    camera = Camera(triggers=False)
     yield camera
     camera.close()
 
@@ -165,6 +173,31 @@ def test_without_a_rig_there_is_no_track(camera: Camera, tmp_path: Path) -> None
         _, error = running.communicate(timeout=60)
     assert running.returncode == 0 and "no rig" in error
     assert [path.name for path in (tmp_path / "desk").iterdir()] == ["recording.aedat4"]
+
+
+def test_a_silent_lens_costs_the_track_and_not_the_events(camera_without_triggers: Camera, tmp_path: Path) -> None:
+    rig = write_rig(camera_without_triggers.rig, tmp_path / "rig.yaml")
+    folder = tmp_path / "desk"
+    with recording(camera_without_triggers.uri, "--rig", rig, "--out", folder, "--seconds", 2) as running:
+        _, error = running.communicate(timeout=60)
+    assert running.returncode == 0 and error.startswith("! ") and "trigger" in error and error.count("\n") == 1
+    assert sorted(path.name for path in folder.iterdir()) == ["recording.aedat4", "rig.yaml"]
+    assert summary_of(folder)["streams"]["events"]["count"] > 100 * EVENTS_PER_TICK
+
+
+def test_the_end_of_the_stream_ends_the_recording(tmp_path: Path) -> None:
+    camera = Camera()
+    rig = write_rig(camera.rig, tmp_path / "rig.yaml")
+    folder = tmp_path / "desk"
+    try:
+        with recording(camera.uri, "--rig", rig, "--out", folder) as running:
+            wait_until(lambda: has_lines(folder / "lens.csv", 4), running)
+            camera.close()
+            _, error = running.communicate(timeout=30)
+    finally:
+        camera.close()
+    assert running.returncode in (0, 2) and error.count("\n") <= 1 and "Traceback" not in error
+    assert len(summary_of(folder)["sweeps"]) >= 2
 
 
 def test_the_virtual_lens_reports_its_track(tmp_path: Path) -> None:

@@ -185,6 +185,18 @@ def test_a_truncated_genuine_recording(tmp_path: Path, aedat4_dir: Path) -> None
         assert str(cut) in fails("run", cut, "--rig", RIG_FILE, "--out", tmp_path / "out")
 
 
+def test_recover(tmp_path: Path, aedat4_dir: Path) -> None:
+    cut, whole = tmp_path / "cut.aedat4", tmp_path / "whole.aedat4"
+    cut.write_bytes((aedat4_dir / "aestream_davis.aedat4").read_bytes()[:800_000])
+    code, out, _ = edfv("recover", cut, whole)
+    assert code == 0 and "bytes left out" in out
+    summary = json.loads(edfv("info", whole, "--json")[1])
+    assert 60_000 < summary["streams"]["events"]["count"] < 117_667
+    assert "exists" in fails("recover", cut, whole)
+    assert ".aedat4" in fails("recover", cut, tmp_path / "whole.bag")
+    assert "no such" in fails("recover", tmp_path / "absent.aedat4", tmp_path / "new.aedat4")
+
+
 def test_damage_beside_the_events_stops_no_info(copy: Path) -> None:
     (copy / "rig.yaml").write_text("camera: [")
     (copy / "lens.csv").write_text("nothing")
@@ -292,6 +304,20 @@ def test_ctrl_c_ends_a_run_with_130_and_whole_files(tmp_path: Path) -> None:
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
     for path in out.glob("*.npy"):
         assert np.load(path).shape == (48, 64)
+
+
+def test_info_tells_of_events_without_focus(copy: Path) -> None:
+    lines = (copy / "lens.csv").read_text().splitlines()
+    (copy / "lens.csv").write_text("\n".join([*lines[:3], ""]))
+    summary = json.loads(edfv("info", copy, "--json")[1])
+    assert len(summary["sweeps"]) == 1
+    assert summary["problems"] == []
+    long = write_small_recording(copy / "long", sweeps=9)
+    shutil.copy(copy / "lens.csv", long / "lens.csv")
+    assert any(
+        "0.800 s of the events without focus" in problem
+        for problem in json.loads(edfv("info", long, "--json")[1])["problems"]
+    )
 
 
 def wait_for(path: Path, running: "subprocess.Popen[str]", timeout_s: float = 60.0) -> None:

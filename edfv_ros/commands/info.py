@@ -47,6 +47,9 @@ def _print_summary(console: Console, summary: "RecordingSummary") -> None:
     _print_streams(console, summary)
     console.print()
     _print_lens(console, summary)
+    if summary.counters:
+        noted = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in summary.counters.items())
+        console.print(f"noted   {noted}", soft_wrap=True)
     for problem in summary.problems:
         console.print(Text.assemble(("! ", "bold yellow"), problem), soft_wrap=True)
 

@@ -2,6 +2,8 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -42,26 +44,37 @@ def record(
     if seconds is not None and not seconds > 0.0:
         raise EdfvError(f"--seconds {seconds:g}: give a time above 0")
     stop = threading.Event()
-
-    def end(number: int, _: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)  # a second Ctrl-C does not wait
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
     console = notices()
-    with console.status(f"opening {escape(source)}") as line:
+    with _signals_set(stop), console.status(f"opening {escape(source)}") as line:
         status = live_recording.record(
             source,
             out,
             rig_path=rig,
             seconds=seconds,
             stop=stop,
-            on_progress=lambda status: line.update(escape(_in_words(status))),
+            on_progress=lambda status: line.update(escape(f"{_in_words(status)}  {status.problem}")),
         )
     results().print(f"{out}: {_in_words(status)}", markup=False)
+    if status.problem:
+        console.print(f"! {status.problem}", style="yellow", markup=False, soft_wrap=True)
     if rig is None:
-        console.print("no rig given: edfv run will need --rig, and triggers in the recording", style="yellow")
+        console.print("! no rig given: edfv run will need --rig, and triggers in the recording", style="yellow")
+
+
+@contextmanager
+def _signals_set(stop: threading.Event) -> Iterator[None]:
+    """Let Ctrl-C and a polite kill set ``stop``; a second one does not wait."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _in_words(status: "RecordingStatus") -> str:
@@ -70,4 +83,4 @@ def _in_words(status: "RecordingStatus") -> str:
         if count := getattr(status, name):
             parts.append(f"{count:,} {name.replace('_', ' ')}")
     parts.append(f"{status.sweeps} sweeps")
-    return ", ".join(parts) + (f"; {status.problem}" if status.problem else "")
+    return ", ".join(parts)

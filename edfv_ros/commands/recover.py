@@ -1,0 +1,29 @@
+"""`edfv recover`: save what is readable of a damaged recording."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edfv_ros.commands.terminal import results
+from edfv_ros.errors import OutputError
+
+
+def recover(
+    damaged: Annotated[Path, typer.Argument(metavar="DAMAGED", help="An .aedat4 file that is cut off or damaged.")],
+    recovered: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write; it must not exist yet.")],
+) -> None:
+    """Copy what can be read of a damaged recording, up to the damage, into a new file.
+
+    Recordings made by edfv record need this only after damage to the disk: a killed one reads as it is.
+
+    \b
+    Example:
+      edfv recover cut_off.aedat4 whole.aedat4
+    """
+    from edfv_ros.events import recover as recover_file
+
+    if recovered.suffix != ".aedat4":
+        raise OutputError(f"{recovered}: name the new file with the suffix .aedat4, readers insist on it")
+    left_out = recover_file(damaged, recovered)
+    results().print(f"{recovered}: recovered, {left_out:,} bytes left out", markup=False)
