@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edfv_ros.errors import SimulationError
+from edfv_ros.lens.edges import FAR_TURN_PULSE_US, NEAR_TURN_PULSE_US
 from edfv_ros.rig import Rig, Sweep
-
-FAR_TURN_PULSE_US = 1000
-NEAR_TURN_PULSE_US = 500
 
 _FLYBACK_US = 1.0  # of a sawtooth, whose sweep lasts the whole period
 _SLEW_US = 25_000.0  # across the whole range of the lens
