@@ -24,7 +24,6 @@ NEEDED_PACKAGES = {
     "opencv-python-headless": "cv2",
     "dv-processing": "dv_processing",
     "onnxruntime": "onnxruntime",
-    "flatbuffers": "flatbuffers",
     "lz4": "lz4",
     "pyserial": "serial",
     "pydantic": "pydantic",

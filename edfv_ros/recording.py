@@ -112,10 +112,10 @@ def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
         SourceError: the file is damaged or does not fit the rig's camera.
     """
     try:
-        depth_m = np.load(path, allow_pickle=False)
+        depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError):
+    except Exception:  # whatever NumPy's parser of headers stumbles over
         raise SourceError(f"{path}: not a whole NumPy array file: write it again with numpy.save") from None
     height_px, width_px = rig.camera.height_px, rig.camera.width_px
     fits = isinstance(depth_m, np.ndarray) and depth_m.ndim in (2, 3) and depth_m.shape[-2:] == (height_px, width_px)
@@ -125,8 +125,9 @@ def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
             f"{path}: holds {shape}, but true depth is float [{height_px}, {width_px}] or "
             f"[N, {height_px}, {width_px}] as the rig's camera"
         )
-    depth_m = depth_m.astype(np.float32, copy=False).reshape(-1, height_px, width_px)
-    return np.where(depth_m > 0.0, depth_m, np.float32(np.nan))
+    depth_m = depth_m.astype(np.float32).reshape(-1, height_px, width_px)
+    depth_m[~(depth_m > 0.0)] = np.nan
+    return depth_m
 
 
 def depth_gt_of_sweep(depth_gt_m: NDArray[np.float32], index: int) -> NDArray[np.float32] | None:

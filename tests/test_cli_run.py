@@ -6,11 +6,14 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from recordings import RIG_FILE, SHARED_DATA, START_US, small_rig, write_rig, write_small_recording
 from test_cli_basics import edfv, process
 
@@ -170,6 +173,27 @@ def test_foreign_and_damaged_recordings(copy: Path, tmp_path: Path, command: str
     assert "recording.aedat4" in fails(command, copy, *more)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), name=st.sampled_from(["recording.aedat4", "lens.csv", "rig.yaml", "depth_gt.npy"]))
+def test_random_damage_is_never_a_traceback(sweep: Path, tmp_path: Path, data: st.DataObject, name: str) -> None:
+    copy = tmp_path / "sweep"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(sweep, copy)
+    content = bytearray((copy / name).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        # The first bytes are the ones that are parsed; most of the rest is events.
+        at = data.draw(st.integers(0, min(len(content), 3000) - 1))
+        patch = data.draw(st.binary(min_size=1, max_size=9))
+        content[at : at + len(patch)] = patch
+    (copy / name).write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2, 100]))])
+    code, out, error = edfv("info", copy, "--json")
+    assert code in (0, 2)
+    if code == 2:
+        assert out == "" and error.startswith("edfv: ") and error.count("\n") == 1
+    else:
+        assert all("\n" not in problem for problem in json.loads(out)["problems"])
+
+
 def test_wrong_suffixes(tmp_path: Path) -> None:
     for name in ("events.bag", "events", "events.AEDAT4.zip"):
         (tmp_path / name).write_bytes(b"#!AER-DAT4.0\r\n")
@@ -321,8 +345,6 @@ def test_info_tells_of_events_without_focus(copy: Path) -> None:
 
 
 def wait_for(path: Path, running: "subprocess.Popen[str]", timeout_s: float = 60.0) -> None:
-    import time
-
     deadline_s = time.monotonic() + timeout_s
     while not path.exists():
         assert running.poll() is None, running.communicate()

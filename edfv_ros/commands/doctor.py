@@ -14,9 +14,10 @@ _MARKS = {"ok": ("ok", "green"), "missing": ("missing", "yellow"), "broken": ("B
 
 
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Look at this machine: packages, shared memory, camera, lens ports, GPU, ROS.
+    """Look at this machine: packages, camera, lens ports, GPU, ROS.
 
-    "missing" is optional and says what to do; "BROKEN" is needed, and ends with exit code 1.
+    What is "missing" is optional; what is "BROKEN" is needed, and ends with
+    exit code 1. Either comes with what to do.
 
     \b
     Examples:

@@ -23,7 +23,7 @@ def info(
     rig: Annotated[Path | None, typer.Option(metavar="FILE", help="Rig file, where the folder has none.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Count what a recording holds: streams, time, lens track, sweeps, and what is missing for depth.
+    """Count what a recording holds, find its sweeps, say what is missing.
 
     \b
     Examples:

@@ -28,10 +28,10 @@ def record(
     ] = None,
     seconds: Annotated[float | None, typer.Option(metavar="N", help="Stop after this time.")] = None,
 ) -> None:
-    """Record a live source, with the lens track beside it. Ctrl-C ends it well.
+    """Record a live source and its lens track; Ctrl-C ends it well.
 
-    The lens sweeps meanwhile where the rig names its port. Whatever ends the recording, even a power cut, what was
-    recorded can be read.
+    The lens sweeps meanwhile where the rig names its port. Whatever ends the
+    recording, what was recorded until then can be read.
 
     \b
     Examples:
@@ -79,8 +79,10 @@ def _signals_set(stop: threading.Event) -> Iterator[None]:
 
 def _in_words(status: "RecordingStatus") -> str:
     parts = [f"{status.seconds:.1f} s", f"{status.events:,} events"]
-    for name in ("frames", "triggers", "imu", "lost_events"):
+    for name in ("frames", "triggers", "imu"):
         if count := getattr(status, name):
-            parts.append(f"{count:,} {name.replace('_', ' ')}")
+            parts.append(f"{count:,} {name}")
     parts.append(f"{status.sweeps} sweeps")
+    if status.lost_events:
+        parts.append(f"{status.lost_events:,} more events recorded but not looked at")
     return ", ".join(parts)

@@ -13,9 +13,9 @@ def recover(
     damaged: Annotated[Path, typer.Argument(metavar="DAMAGED", help="An .aedat4 file that is cut off or damaged.")],
     recovered: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write; it must not exist yet.")],
 ) -> None:
-    """Copy what can be read of a damaged recording, up to the damage, into a new file.
+    """Save what can be read of a damaged recording, up to the damage.
 
-    Recordings made by edfv record need this only after damage to the disk: a killed one reads as it is.
+    A killed edfv record does not need this: its recording reads as it is.
 
     \b
     Example:

@@ -25,7 +25,7 @@ def show(
     out: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the optics as a picture.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Print what a rig resolves over distance: bins, depth of field and the best depth error to expect.
+    """Print what a rig resolves over distance: bins, depth of field, error.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def show(
 
 @rig_app.command()
 def check(rig: RigArgument) -> None:
-    """Check a rig file: errors end with exit code 2, doubts are printed and end with 0.
+    """Check a rig file: errors end with code 2, doubts are printed.
 
     \b
     Example:

@@ -25,12 +25,13 @@ def run(
 ) -> None:
     """Turn a sweep recording into metric depth.
 
-    For every focus sweep DIR gets depth_0000.npy (metres, NaN where unknown), confidence_0000.npy (0 to 1),
-    depth_0000.png (a picture) and points_0000.ply (a point cloud), and for all of them report.json. Where the
-    recording has true depth, errors are reported too.
+    For every focus sweep DIR gets depth_0000.npy (metres, NaN where unknown),
+    confidence_0000.npy (0 to 1), depth_0000.png (a picture) and
+    points_0000.ply (a point cloud), and for all of them report.json. Where
+    the recording has true depth, errors are reported too.
 
-    The recording needs a rig (rig.yaml) and something that tells where the focus was: lens.csv, or a trigger at every
-    turning point.
+    The recording needs a rig (rig.yaml) and something that tells where the
+    focus was: lens.csv, or a trigger at every turning point.
 
     \b
     Examples:

@@ -23,7 +23,7 @@ def simulate(
     frames: Annotated[float, typer.Option(metavar="HZ", help="Intensity frames per second, 0 for none.")] = 20.0,
     preview: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw scene and depth as a picture.")] = None,
 ) -> None:
-    """Make a sweep recording of a random scene, with events, lens track and true depth.
+    """Make a sweep recording of a random scene, with its true depth.
 
     \b
     Examples:
