@@ -10,7 +10,11 @@ import yaml
 pytest.importorskip("rclpy", reason="ROS is not installed: neither a ROS environment nor the ros-wheels extra")
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from node_process import NodeProcess, Observer, ros_context
+from rclpy.parameter import Parameter
+from rclpy.parameter_client import AsyncParameterClient
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 
@@ -80,6 +84,14 @@ def test_a_recording_becomes_every_topic(ros, recording):
         assert observer.wait_for(lambda: all(len(messages) >= 4 for messages in everything), START_S), node.log
         assert observer.wait_for(lambda: last_status(observer).level == DiagnosticStatus.OK, 10.0), node.log
         values = {item.key: item.value for item in last_status(observer).values}
+        parameters = AsyncParameterClient(observer.node, "/robot/depth_node")
+        assert observer.wait_for(parameters.services_are_ready, 10.0)
+        changed = parameters.set_parameters([Parameter("near_m", value=100.0)])
+        assert observer.wait_for(changed.done, 10.0)
+        depth = observer.received["/robot/depth"]
+        assert observer.wait_for(lambda: np.isneginf(image_array(depth[-1])).any(), 10.0), "takes effect while it runs"
+        last_near = next(i for i, message in enumerate(depth) if np.isneginf(image_array(message)).any())
+        del depth[last_near:]
         assert node.stop(signal.SIGINT) == 0
         assert node.leftover_processes() == []
         assert "Traceback" not in node.log
@@ -106,6 +118,34 @@ def test_a_recording_becomes_every_topic(ros, recording):
     assert {round(state, 1) for state in states} == {0.3, 4.2}
 
 
+def test_transitions_over_services_stop_and_start_the_messages(ros, recording):
+    observer, domain_id = ros
+    observer.subscribe(Image, "/depth", 10)
+    parameters = {"source": "file", "path": str(recording), "loop": True, "autostart": False}
+    with NodeProcess(domain_id, parameters) as node:
+        client = observer.node.create_client(ChangeState, "/depth_node/change_state")
+        assert observer.wait_for(client.service_is_ready, START_S), node.log
+
+        def ask_for(transition):
+            return client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+
+        def change(transition):
+            future = ask_for(transition)
+            assert observer.wait_for(future.done, START_S), node.log
+            return future.result().success
+
+        ask_for(Transition.TRANSITION_ACTIVATE)  # it is not configured yet: rclpy gives no answer, but it must survive
+        assert change(Transition.TRANSITION_CONFIGURE)
+        for _ in range(2):
+            observer.received["/depth"].clear()
+            assert change(Transition.TRANSITION_ACTIVATE)
+            assert observer.wait_for(lambda: observer.received["/depth"], 20.0), node.log
+            assert change(Transition.TRANSITION_DEACTIVATE)
+            assert len(node.leftover_processes()) == 1, "the capture process is gone"
+        assert change(Transition.TRANSITION_CLEANUP)
+        assert node.stop() == 0
+
+
 def test_the_simulated_camera_runs_and_leaves_nothing_behind(ros, rig_path):
     observer, domain_id = ros
     subscribe_to_all(observer)
@@ -113,6 +153,16 @@ def test_the_simulated_camera_runs_and_leaves_nothing_behind(ros, rig_path):
         assert observer.wait_for(lambda: len(observer.received["/depth"]) >= 3, START_S), node.log
         assert node.stop(signal.SIGTERM) == 0
         assert node.leftover_processes() == []
+        assert "Traceback" not in node.log
+
+
+def test_it_ends_at_once_while_the_source_is_still_opening(ros, rig_path):
+    observer, domain_id = ros
+    with NodeProcess(domain_id, {"source": "sim", "rig": str(rig_path)}) as node:
+        assert observer.wait_for(lambda: "configured" in node.log, START_S), node.log
+        assert node.stop(signal.SIGINT, timeout_s=10.0) == 0
+        assert node.leftover_processes() == []
+        assert "ERROR" not in node.log
         assert "Traceback" not in node.log
 
 

@@ -12,6 +12,7 @@ from node_process import Observer, ros_context
 from rcl_interfaces.msg import ParameterType
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
 
 from edfv_ros.nodes.depth_node import DepthNode
 from edfv_ros.nodes.parameters import FIELDS
@@ -47,7 +48,7 @@ def make_node(context):
 def test_configure_opens_no_device_and_cleanup_allows_it_again(make_node):
     node = make_node(source="network", path=NOBODY)
     threads = threading.active_count()
-    for _ in range(20):
+    for _ in range(3):
         assert node.trigger_configure() is SUCCESS
         assert node.trigger_cleanup() is SUCCESS
     assert threading.active_count() == threads
@@ -115,6 +116,14 @@ def test_runtime_parameters_change_at_any_time_and_others_only_before_configure(
     assert node.trigger_cleanup() is SUCCESS
     (accepted,) = node.set_parameters([Parameter("camera_name", value="left")])
     assert accepted.successful
+
+
+def test_quality_of_service_can_be_overridden(make_node):
+    node = make_node(**{"qos_overrides./depth.publisher.reliability": "best_effort"})
+    (depth,) = node.get_publishers_info_by_topic("/depth")
+    (points,) = node.get_publishers_info_by_topic("/points")
+    assert depth.qos_profile.reliability is ReliabilityPolicy.BEST_EFFORT
+    assert points.qos_profile.reliability is ReliabilityPolicy.RELIABLE
 
 
 def test_values_that_contradict_each_other_are_refused_together_or_alone(make_node):

@@ -56,7 +56,7 @@ class Bench:
             self.open, at_end=at_end, on_error=self.errors.append, on_recovery=self.recovered.set
         )
 
-    def open(self, stack: ExitStack):
+    def open(self, stack: ExitStack, cancelled: threading.Event):
         stack.callback(self.log.append, "release")
         if self.refusals:
             raise SourceError(self.refusals.pop(0))

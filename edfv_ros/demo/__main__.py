@@ -1,6 +1,7 @@
 """Virtual rig, real node, real subscriber: ``python -m edfv_ros.demo --out demo_output --seconds 10``."""
 
 import argparse
+import importlib.util
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -176,6 +177,10 @@ def main() -> int:
     arguments = parser.parse_args()
     console = Console()
     try:
+        if importlib.util.find_spec("rclpy") is None:
+            raise DemoError(
+                "rclpy is missing: use Python 3.11 or 3.12, for which it is installed, or source the setup.bash of ROS 2"
+            )
         rig_path = arguments.rig or config_file("rig.yaml")
         load_rig(rig_path)
         run(arguments.out, rig_path, arguments.seconds, console)

@@ -7,7 +7,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from edfv_ros.errors import EdfvError
@@ -17,7 +17,7 @@ from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
 from edfv_ros.nodes.diagnostics import DepthDiagnostics
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
-from edfv_ros.nodes.running import run_node
+from edfv_ros.nodes.running import CancellableNode, run_node
 from edfv_ros.nodes.static_frames import StaticFrames
 from edfv_ros.pipeline import DepthOutput
 
@@ -26,7 +26,7 @@ AUTOSTART_PERIOD_S = 0.1
 AUTOSTART_LONGEST_PERIOD_S = 8.0
 
 
-class DepthNode(LifecycleNode):
+class DepthNode(CancellableNode):
     """Configure checks parameters, rig and files; activate opens the source and runs; deactivate stops and closes it.
 
     What fails is one line in the log and in /diagnostics, and the transition fails. A source that breaks while the
@@ -39,6 +39,7 @@ class DepthNode(LifecycleNode):
         declare_parameters(self)
         self._depth_parameters = DepthParameters()
         self._problem = ""
+        self._ending = False
         self._setup: DepthSetup | None = None
         self._session: DepthSession | None = None
         self._topics = DepthTopics(self)
@@ -50,6 +51,13 @@ class DepthNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._adopt_parameters)
         if self.get_parameter("autostart").value:
             self._autostart_timer = self.create_timer(AUTOSTART_PERIOD_S, self._autostart)
+
+    def cancel(self) -> None:
+        """Let an activation in progress fail soon; called from another thread before the executor is stopped."""
+        self._ending = True
+        session = self._session
+        if session is not None:
+            session.cancel()
 
     # Lifecycle
 
@@ -113,8 +121,12 @@ class DepthNode(LifecycleNode):
             on_error=self._report,
             on_recovery=self._report_recovery,
         )
-        session.start()
         self._session = session
+        try:
+            session.start()
+        except BaseException:
+            self._session = None
+            raise
         self.get_logger().info(f"measuring depth from {self._setup.source_name}")
 
     def _stop(self) -> None:
@@ -129,6 +141,9 @@ class DepthNode(LifecycleNode):
     def _autostart(self) -> None:
         """Configure and activate; where the source is not there yet, try again later."""
         timer = self._autostart_timer
+        if self._ending:
+            timer.cancel()
+            return
         if self._setup is None and self.trigger_configure() is not TransitionCallbackReturn.SUCCESS:
             timer.cancel()  # somebody has to correct a parameter or a file first
         elif self._session is not None or self.trigger_activate() is TransitionCallbackReturn.SUCCESS:
@@ -165,7 +180,7 @@ class DepthNode(LifecycleNode):
         self._diagnostics_publisher.publish(message)
 
     def _report(self, error: str) -> None:
-        if error != self._problem:  # a retry that fails the same way is not news
+        if error != self._problem and not self._ending:  # a retry that fails the same way is not news
             self.get_logger().error(error)
         self._problem = error
 

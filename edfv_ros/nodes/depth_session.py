@@ -56,7 +56,7 @@ class DepthSession:
 
     Args:
         open_pipeline: makes a pipeline, not started yet; whatever else it opens it hands to the stack, which is
-            closed when the pipeline has stopped.
+            closed when the pipeline has stopped. Where it has to wait, it gives up when the event is set.
         at_end: what to do when the source ends.
         on_error: called from the session's thread with the error when the source breaks, and with a later one where
             that says something else.
@@ -65,7 +65,7 @@ class DepthSession:
 
     def __init__(
         self,
-        open_pipeline: Callable[[ExitStack], DepthPipeline],
+        open_pipeline: Callable[[ExitStack, threading.Event], DepthPipeline],
         *,
         at_end: AtEnd,
         on_error: Callable[[str], None],
@@ -98,6 +98,10 @@ class DepthSession:
         self._set(SessionState.RUNNING)
         self._thread.start()
 
+    def cancel(self) -> None:
+        """Let an opening in progress fail soon; may be called from any thread."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Stop the pipeline and release what it had opened."""
         self._stopping.set()
@@ -108,12 +112,30 @@ class DepthSession:
 
     def _open(self) -> None:
         with ExitStack() as stack:
-            pipeline = self._open_pipeline(stack)
+            pipeline = self._open_pipeline(stack, self._stopping)
             stack.callback(pipeline.stop)
             pipeline.start()
-            _wait_until_open(pipeline)
+            self._wait_until_open(pipeline)
             self._resources = stack.pop_all()
         self._pipeline = pipeline
+
+    def _wait_until_open(self, pipeline: DepthPipeline) -> None:
+        """Wait until a started pipeline has opened its source, or has come to its end already.
+
+        Raises:
+            SourceError: it failed, took too long or is no longer wanted.
+        """
+        deadline_s = time.monotonic() + OPEN_TIMEOUT_S
+        while not pipeline.wait(OPEN_CHECK_S):
+            if pipeline.is_open:
+                return
+            if self._stopping.is_set():
+                raise SourceError("opening the source was cancelled")
+            if time.monotonic() > deadline_s:
+                raise SourceError(f"the source did not open within {OPEN_TIMEOUT_S:g} s")
+        error = pipeline.statistics().error
+        if error is not None:
+            raise SourceError(error)
 
     def _close(self) -> None:
         pipeline = self._pipeline
@@ -166,20 +188,3 @@ class DepthSession:
             if error:
                 self._on_recovery()
             return
-
-
-def _wait_until_open(pipeline: DepthPipeline) -> None:
-    """Wait until a started pipeline has opened its source, or has come to its end already.
-
-    Raises:
-        SourceError: it failed, or took too long.
-    """
-    deadline_s = time.monotonic() + OPEN_TIMEOUT_S
-    while not pipeline.wait(OPEN_CHECK_S):
-        if pipeline.is_open:
-            return
-        if time.monotonic() > deadline_s:
-            raise SourceError(f"the source did not open within {OPEN_TIMEOUT_S:g} s")
-    error = pipeline.statistics().error
-    if error is not None:
-        raise SourceError(error)

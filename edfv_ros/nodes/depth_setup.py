@@ -1,5 +1,6 @@
 """From parameters to a depth pipeline: check everything first, open devices later. No ROS in here."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ class DepthSetup:
             return AtEnd.ERROR
         return AtEnd.REPEAT if self.parameters.loop else AtEnd.STOP
 
-    def open_pipeline(self, on_depth: Callable[[DepthOutput], None], stack: ExitStack) -> DepthPipeline:
+    def open_pipeline(
+        self, on_depth: Callable[[DepthOutput], None], stack: ExitStack, cancelled: threading.Event
+    ) -> DepthPipeline:
         """Make a pipeline, ready to be started; what it needs beside itself is opened into the stack.
 
         Raises:
@@ -62,7 +65,8 @@ class DepthSetup:
         """
         uri, rig = self.uri, self.rig
         if self.parameters.source == "sim":
-            simulated = stack.enter_context(SimulatedCamera(["--rig", str(self.rig_path), "--wait"]))
+            arguments = ["--rig", str(self.rig_path), "--wait"]
+            simulated = stack.enter_context(SimulatedCamera(arguments, cancelled=cancelled))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
         lens = stack.enter_context(sweeping_lens(rig)) if rig.lens.port and self.recording is None else None
         return DepthPipeline(

@@ -17,13 +17,6 @@ from edfv_ros.rig.rays import pixel_rays
 if TYPE_CHECKING:
     from edfv_ros.pipeline import DepthOutput
 
-SENSOR_QOS = QoSProfile(
-    reliability=ReliabilityPolicy.RELIABLE,  # matches every subscriber; rviz asks reliable for clouds
-    history=HistoryPolicy.KEEP_LAST,
-    depth=1,
-    durability=DurabilityPolicy.VOLATILE,
-)
-
 TOPICS = {
     "depth": Image,
     "camera_info": CameraInfo,
@@ -34,13 +27,23 @@ TOPICS = {
 }
 
 
+def sensor_qos() -> QoSProfile:
+    """Quality of service of every topic; a new object each time, since overrides are written into it."""
+    return QoSProfile(
+        reliability=ReliabilityPolicy.RELIABLE,  # matches every subscriber; rviz asks reliable for clouds
+        history=HistoryPolicy.KEEP_LAST,
+        depth=1,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
 class DepthTopics:
     """Publishers of one camera. A topic without subscribers costs nothing; an inactive node publishes nothing."""
 
     def __init__(self, node: LifecycleNode) -> None:
         self._publishers: dict[str, LifecyclePublisher] = {
             name: node.create_lifecycle_publisher(
-                kind, name, SENSOR_QOS, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+                kind, name, sensor_qos(), qos_overriding_options=QoSOverridingOptions.with_default_policies()
             )
             for name, kind in TOPICS.items()
         }

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
@@ -18,7 +19,15 @@ from edfv_ros.nodes.share import fast_dds_environment
 BAD_INPUT = 2
 
 
-def run_node(make_node: Callable[[], LifecycleNode]) -> int:
+class CancellableNode(LifecycleNode):
+    """A lifecycle node whose transitions may take long."""
+
+    def cancel(self) -> None:
+        """Make a transition in progress fail soon; called from the main thread."""
+        raise NotImplementedError
+
+
+def run_node(make_node: Callable[[], CancellableNode]) -> int:
     """Spin a node in a thread of its own until a signal comes, then take it through its shutdown transition.
 
     rclpy's own handlers would shut ROS down under the node; here the node still can stop its devices in order, and
@@ -45,7 +54,11 @@ def run_node(make_node: Callable[[], LifecycleNode]) -> int:
 
     def spin() -> None:
         try:
-            executor.spin()
+            while not stop.is_set():
+                try:
+                    executor.spin()
+                except RCLError as error:  # rclpy raises it when somebody asks for a transition that is not possible
+                    node.get_logger().error(" ".join(str(error).split()))
         except BaseException as error:
             failures.append(error)
             node.get_logger().fatal(f"unexpected {type(error).__name__}: {error}")
@@ -55,9 +68,11 @@ def run_node(make_node: Callable[[], LifecycleNode]) -> int:
     spinner = threading.Thread(target=spin, name="executor")
     spinner.start()
     stop.wait()
+    node.cancel()
     executor.shutdown()
     spinner.join()
-    node.trigger_shutdown()
+    with suppress(RCLError):  # somebody has taken it through that transition before
+        node.trigger_shutdown()
     node.destroy_node()
     rclpy.try_shutdown()
     return 1 if failures else 0

@@ -6,6 +6,7 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from types import TracebackType
@@ -14,6 +15,7 @@ from typing import IO, Any
 from edfv_ros.errors import SourceError
 
 STOP_TIMEOUT_S = 5.0
+CHECK_S = 0.1
 
 
 class SimulatedCamera:
@@ -22,14 +24,16 @@ class SimulatedCamera:
     Args:
         arguments: command line arguments of the simulator.
         timeout_s: how long it may take until it streams.
+        cancelled: set by another thread to give up waiting for it.
 
     Attributes:
         announcement: the JSON object with which the simulator says that it is ready.
     """
 
-    def __init__(self, arguments: list[str], timeout_s: float = 60.0) -> None:
+    def __init__(self, arguments: list[str], timeout_s: float = 60.0, cancelled: threading.Event | None = None) -> None:
         self._command = [sys.executable, "-m", "edfv_ros.simulation.live", *arguments]
         self._timeout_s = timeout_s
+        self._cancelled = cancelled or threading.Event()
         self._resources = ExitStack()
         self.announcement: dict[str, Any] = {}
 
@@ -47,7 +51,7 @@ class SimulatedCamera:
         """Start the simulator and wait until it streams.
 
         Raises:
-            SourceError: it ended, or did not become ready in time.
+            SourceError: it ended, did not become ready in time, or was cancelled.
         """
         with ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
@@ -77,7 +81,11 @@ class SimulatedCamera:
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
             while b"\n" not in text:
-                if not selector.select(max(0.0, deadline_s - time.monotonic())):
+                if self._cancelled.is_set():
+                    raise SourceError("starting the simulated camera was cancelled")
+                if not selector.select(CHECK_S):
+                    if time.monotonic() < deadline_s:
+                        continue
                     waited = f"did not start within {self._timeout_s:g} s"
                     raise SourceError(f"the simulated camera {waited}{_last_line(complaints)}")
                 chunk = os.read(process.stdout.fileno(), 65536)
