@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.errors import OutputError, RigError, SourceError
 from edfv_ros.events.types import SourceInfo
+from edfv_ros.outputs.files import check_folder
 from edfv_ros.rig import Rig, load_rig
 
 EVENTS_NAME = "recording.aedat4"
@@ -72,13 +73,12 @@ def find_recording(path: Path) -> RecordingFiles:
 
 
 def require_no_recording(folder: Path) -> None:
-    """Make sure that writing a recording into a folder overwrites none.
+    """Make sure that a recording can be written into a folder and overwrites none; nothing is made.
 
     Raises:
-        OutputError: parts of a recording are there, or something that is no folder.
+        OutputError: parts of a recording are there, something is in the way, or the folder may not be written.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: a file of that name is in the way: name another folder")
+    check_folder(folder)
     for name in (EVENTS_NAME, LENS_NAME, RIG_NAME, DEPTH_GT_NAME):
         if (folder / name).exists():
             raise OutputError(f"{folder / name}: there is a recording already: name another folder or remove it")

@@ -1,6 +1,7 @@
 """Results on disk: types, colours, geometry, and that no half file is ever left."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -115,6 +116,18 @@ def test_a_file_in_the_way_of_the_folder(tmp_path: Path, rig: Rig) -> None:
         RunFolder(tmp_path / "taken", rig)
     with pytest.raises(OutputError, match="in the way"):
         RunFolder(tmp_path / "taken" / "below", rig)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path, rig: Rig) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(OutputError, match="not writable"):
+        RunFolder(tmp_path / "out", rig)
+
+
+def test_a_folder_that_cannot_be_made(rig: Rig) -> None:
+    with pytest.raises(OutputError, match="/proc/edfv-out"):
+        RunFolder(Path("/proc/edfv-out"), rig).write_report({})
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def save_rig_picture(rig: Rig, path: Path) -> None:
     error.plot(depths_m, [r.bin_width_m for r in resolutions], label=f"one of {rig.bins.count} bins", color="C1")
     error.plot(depths_m, [r.best_error_m for r in resolutions], label="best expected error (1 sigma)", color="C2")
     error.set(xscale="log", yscale="log", xlabel="distance (m)", ylabel="metres", xlim=(depths_m[0], depths_m[-1]))
+    error.set_ylim(top=min(error.get_ylim()[1], 3.0 * far_m))  # a bin that reaches infinity ends above the picture
     for axis in (error.xaxis, error.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     error.xaxis.set_minor_formatter(FuncFormatter(_label_some))
