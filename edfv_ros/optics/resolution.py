@@ -33,10 +33,11 @@ class DepthResolution:
 def best_vergence_error_dpt(optics: ThinLens, bins: VergenceBins, snr: float = TEXTURED_PIXEL_SNR) -> float:
     """Smallest standard deviation of a focus vergence read from one binned sweep, in dioptres.
 
-    The focus signal of a pixel peaks at its vergence. Taken as Gaussian with standard deviation ``s``, sampled every
-    bin width ``w`` in white noise, the Cramér-Rao bound of the peak's position is ``2 w s / (sqrt(pi) snr**2)`` for
-    the variance (Winick, "Cramér-Rao lower bounds on the performance of charge-coupled-device optical position
-    estimators", JOSA A 3(11), 1986). The peak is as wide as the depth of field, whose full width at half maximum is
+    The focus signal of a pixel peaks at its vergence. Let the peak ``g`` be a Gaussian with standard deviation ``s``,
+    sampled every bin width ``w`` in white noise. The Cramér-Rao bound for the variance of its position is then
+    ``1 / (snr**2 * sum(g'**2))``, and with the sum taken as an integral, ``2 w s / (sqrt(pi) snr**2)``. (For the bound
+    on sampled peaks see Winick, "Cramér-Rao lower bounds on the performance of charge-coupled-device optical position
+    estimators", JOSA A 3(11), 1986.) The peak is as wide as the depth of field, whose full width at half maximum is
     2 px of blur over the blur slope, smeared by the bin that integrates it: ``s**2 = (dof / 2.355)**2 + w**2 / 12``.
     """
     width_dpt = bins.width_dpt
