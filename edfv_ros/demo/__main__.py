@@ -178,9 +178,7 @@ def main() -> int:
     console = Console()
     try:
         if importlib.util.find_spec("rclpy") is None:
-            raise DemoError(
-                "rclpy is missing: use Python 3.11 or 3.12, for which it is installed, or source the setup.bash of ROS 2"
-            )
+            raise DemoError("rclpy is missing: use Python 3.11 or 3.12, which it is installed for, or source ROS 2")
         rig_path = arguments.rig or config_file("rig.yaml")
         load_rig(rig_path)
         run(arguments.out, rig_path, arguments.seconds, console)
