@@ -36,6 +36,7 @@ setup(
         "PyYAML>=6.0",
         "typer>=0.12",
         "rich>=13.0",
+        "threadpoolctl>=3.1",
         "zstandard>=0.22",
         "matplotlib>=3.7",
     ],

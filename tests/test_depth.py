@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth import DepthEstimate, open_estimator
 from edfv_ros.depth.aggregate import aggregate
-from edfv_ros.depth.blur_model import band_model, disc_transfer
+from edfv_ros.depth.blur_model import band_models, disc_transfer
 from edfv_ros.depth.reconstruct import add_intensity_change
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.errors import EdfvError
@@ -38,8 +38,7 @@ def test_band_model_explains_its_own_textures() -> None:
     """Sinusoids of the band, defocused by theory, lie in the subspace of their own depth and of no other."""
     bins = VergenceBins(0.0, 4.0, 32)
     slope_px_per_dpt, band_px = 7.0, (1.118, 2.12)
-    candidates = np.arange(0.0, 32.0)
-    model = band_model(slope_px_per_dpt, bins, candidates, band_px, 0.1)
+    (model,) = band_models(slope_px_per_dpt, bins, tuple(range(32)), (band_px,), 0.1)
     frequency = np.linspace(0.01, 0.4, 60)[:, None]
     fine, coarse = (np.exp(-2 * (np.pi * sigma * frequency) ** 2) for sigma in band_px)
     amplitude = (fine - coarse) / np.sqrt(frequency)

@@ -10,13 +10,14 @@ side that is left where a surface lies at the end of the sweep.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.optics import VergenceBins
 
-_FREQUENCIES = 120
+_FREQUENCIES = 80
 _PIXEL_APERTURE_SIGMA_PX = 0.3
 
 
@@ -49,36 +50,41 @@ def disc_transfer(argument: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def band_model(
+@lru_cache(maxsize=8)
+def band_models(
     blur_slope_px_per_dpt: float,
     bins: VergenceBins,
-    candidates: NDArray[np.float64],
-    band_px: tuple[float, float],
+    candidates: tuple[float, ...],
+    bands_px: tuple[tuple[float, float], ...],
     noise_ratio: float,
-) -> BandModel:
-    """Make the model of the band ``G(fine) - G(coarse)`` of Gaussian-smoothed images.
+) -> tuple[BandModel, ...]:
+    """Make the models of the bands ``G(fine) - G(coarse)`` of Gaussian-smoothed images; made once for a rig.
 
     Args:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter.
         bins: the vergence axis.
-        candidates: bin positions a surface may have, float64 [candidates].
-        band_px: standard deviations of the fine and the coarse Gaussian in pixels; 0 is the image itself.
+        candidates: bin positions a surface may have.
+        bands_px: standard deviations of the fine and the coarse Gaussian in pixels; 0 is the image itself.
         noise_ratio: noise variance per bin over the mean signal energy of all bins.
     """
     slope_px_per_bin = blur_slope_px_per_dpt * bins.width_dpt
     frequency = np.linspace(0.5 / _FREQUENCIES, 0.5, _FREQUENCIES)
     edges = np.arange(bins.count + 1) - 0.5
-    defocus_px = slope_px_per_bin * (edges[None, :] - candidates[:, None])
+    defocus_px = slope_px_per_bin * (edges[None, :] - np.array(candidates)[:, None])
     transfer = disc_transfer(np.pi * frequency[:, None, None] * defocus_px[None])
     change = np.diff(transfer, axis=2)  # [frequency, candidate, bin]
-    fine, coarse, pixel = (
-        np.exp(-2.0 * (np.pi * sigma * frequency) ** 2) for sigma in (*band_px, _PIXEL_APERTURE_SIGMA_PX)
-    )
-    # a ring of circumference ~ f of the plane, with power ~ 1 / f^2
-    weight = frequency * ((fine - coarse) * pixel / frequency) ** 2
-    covariance = np.einsum("f,fci,fcj->cij", weight / weight.sum(), change, change, optimize=True)
-    covariance /= np.trace(covariance, axis1=1, axis2=2).mean()
-    return _subspaces(covariance, noise_ratio)
+    models = []
+    for band_px in bands_px:
+        fine, coarse, pixel = (
+            np.exp(-2.0 * (np.pi * sigma * frequency) ** 2) for sigma in (*band_px, _PIXEL_APERTURE_SIGMA_PX)
+        )
+        # a ring of circumference ~ f of the plane, with power ~ 1 / f^2
+        weight = frequency * ((fine - coarse) * pixel / frequency) ** 2
+        weighted = change * np.sqrt(weight / weight.sum())[:, None, None]
+        covariance = np.matmul(weighted.transpose(1, 2, 0), weighted.transpose(1, 0, 2))
+        covariance /= np.trace(covariance, axis1=1, axis2=2).mean()
+        models.append(_subspaces(covariance, noise_ratio))
+    return tuple(models)
 
 
 def _subspaces(covariance: NDArray[np.float64], noise_ratio: float) -> BandModel:

@@ -4,8 +4,9 @@ import cv2
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-from edfv_ros.depth.blur_model import BandModel, band_model
+from edfv_ros.depth.blur_model import BandModel, band_models
 from edfv_ros.optics import VergenceBins
 
 CELL_PX = 2
@@ -14,11 +15,12 @@ CELL_PX = 2
 BANDS_PX = ((0.0, 1.0), (1.118, 2.12), (2.12, 4.12), (4.12, 8.1))
 """Standard deviations of the Gaussians whose differences make the bands; 1.118 is 1.0 after halving the image."""
 
-LEAK = 0.1
+LEAK = 0.2
 LEAK_PX = 8.0
 """Blur carries intensity over from strong texture nearby, at its own depth: this share of the energy around a patch
 (within this standard deviation) says nothing about the patch."""
 
+_CHUNK_PIXELS = 1024  # projections of a chunk stay in the cache
 _CHANNELS = 64  # OpenCV filters at most 128 at once
 
 
@@ -47,14 +49,13 @@ class DepthLikelihood:
         margin: float = 0.5,
         noise_ratio: float = 0.1,
         floor: float = 0.03,
-        window_px: float = 3.0,
+        window_px: float = 2.0,
     ) -> None:
         self.candidates = np.arange(-margin, bins.count - 1 + margin + step / 2, step)
+        self._blas = ThreadpoolController()
         self._floor = floor
         self._window_px = window_px
-        self._models = [
-            band_model(blur_slope_px_per_dpt, bins, self.candidates, band, noise_ratio) for band in BANDS_PX
-        ]
+        self._models = band_models(blur_slope_px_per_dpt, bins, tuple(self.candidates.tolist()), BANDS_PX, noise_ratio)
         self._log_determinants = np.stack([model.log_determinant for model in self._models]) / np.float32(bins.count)
 
     def __call__(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -66,7 +67,10 @@ class DepthLikelihood:
         Returns:
             float32 [ceil(H / 2), ceil(W / 2), candidates], log likelihood per bin up to a constant.
         """
-        change = _pad_to_multiple(change, 2 * CELL_PX)
+        with self._blas.limit(limits=1, user_api="blas"):  # its threads would fight the pipeline for the cores
+            return self._score(_pad_to_multiple(change, 2 * CELL_PX))
+
+    def _score(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         smooth = _smooth(change, BANDS_PX[0][1])
         cells = _halve(smooth)
         middle = _smooth(cells, _step_sigma(BANDS_PX[1], CELL_PX))
@@ -103,40 +107,36 @@ def _step_sigma(band: tuple[float, float], cell_px: int) -> float:
 
 
 def _residual_energy(change: NDArray[np.float32], model: BandModel) -> NDArray[np.float32]:
-    out = np.empty((*change.shape[:2], len(model.log_determinant) + 1), np.float32)
-    _unexplained(np.ascontiguousarray(change), model.filters, model.starts, out)
-    return out
+    """Energy that each candidate's subspace leaves unexplained, and all of it in the last place."""
+    height, width, bins = change.shape
+    flat = np.ascontiguousarray(change).reshape(-1, bins)
+    out = np.empty((len(flat), len(model.log_determinant) + 1), np.float32)
+    projection = np.empty((_CHUNK_PIXELS, model.filters.shape[1]), np.float32)
+    for begin in range(0, len(flat), _CHUNK_PIXELS):
+        chunk = flat[begin : begin + _CHUNK_PIXELS]
+        np.matmul(chunk, model.filters, out=projection[: len(chunk)])
+        _unexplained(chunk, projection, model.starts, out[begin : begin + _CHUNK_PIXELS])
+    return out.reshape(height, width, -1)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
 def _unexplained(
     change: NDArray[np.float32],
-    filters: NDArray[np.float32],
+    projection: NDArray[np.float32],
     starts: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    """Energy that each candidate's subspace leaves unexplained, and all of it in the last place.
-
-    Compiled here, since BLAS threads would fight the pipeline for its cores.
-    """
     candidates = starts.shape[0] - 1
-    height, width, bins = change.shape
-    projection = np.empty(filters.shape[1], np.float32)
-    for y in range(height):
-        for x in range(width):
-            projection[:] = 0.0
-            total = np.float32(0.0)
-            for b in range(bins):
-                value = change[y, x, b]
-                total += value * value
-                for r in range(projection.shape[0]):
-                    projection[r] += value * filters[b, r]
-            for c in range(candidates):
-                explained = np.float32(0.0)
-                for r in range(starts[c], starts[c + 1]):
-                    explained += projection[r] * projection[r]
-                out[y, x, c] = max(total - explained, np.float32(0.0))
-            out[y, x, candidates] = total
+    for pixel in range(change.shape[0]):
+        total = np.float32(0.0)
+        for b in range(change.shape[1]):
+            total += change[pixel, b] * change[pixel, b]
+        for c in range(candidates):
+            explained = np.float32(0.0)
+            for r in range(starts[c], starts[c + 1]):
+                explained += projection[pixel, r] * projection[pixel, r]
+            out[pixel, c] = max(total - explained, np.float32(0.0))
+        out[pixel, candidates] = total
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)

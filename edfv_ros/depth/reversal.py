@@ -1,5 +1,6 @@
 """Depth without a network: the vergence at which the polarity reverses, from a model of the whole sweep."""
 
+import cv2
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,13 @@ MIN_CONFIDENCE = 0.3
 """Below this a pixel's depth is unknown: it would be wrong more often than right."""
 
 SAME_SURFACE_LABELS = 2.0
+
+RIM_STEP_BINS = 2.0
+RIM_DOUBT = ((4, 0.92), (3, 0.85), (2, 0.7), (1, 0.5))
+"""Distance in pixels from the rim of a nearer surface, and the share of pixels inside it that are as right as the rest.
+
+A blurred rim brings the events of the near surface to pixels of the far one, so near surfaces come out too wide.
+"""
 REFINE_RADIUS_CELLS = 3
 
 
@@ -62,7 +70,8 @@ class PolarityReversal:
         fine = to_pixels(cells, height, width, CELL_PX, SAME_SURFACE_LABELS)
         if snapshot.frame is not None:
             follow_image_edges(fine, cells, snapshot.frame.image, CELL_PX, SAME_SURFACE_LABELS)
-        return self._estimate_from(*fine)
+        position, confidence, spread = fine
+        return self._estimate_from(position, confidence * _rim_doubt(position), spread)
 
     def _estimate_from(
         self, position: NDArray[np.float32], confidence: NDArray[np.float32], spread: NDArray[np.float32]
@@ -78,6 +87,15 @@ class PolarityReversal:
             confidence=np.where(unknown, np.float32(0), confidence),
             sigma_dpt=np.where(unknown, np.float32(np.nan), spread * np.float32(STEP_BINS * self._bins.width_dpt)),
         )
+
+
+def _rim_doubt(position: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Factor on the confidence, float32 [H, W], from the label positions."""
+    factor = np.ones_like(position)
+    for radius_px, share in RIM_DOUBT:
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius_px + 1, 2 * radius_px + 1))
+        factor[(position - cv2.erode(position, disc)) * STEP_BINS > RIM_STEP_BINS] = share
+    return factor
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
