@@ -72,8 +72,9 @@ def test_aggregation_fills_silence_and_keeps_edges() -> None:
         cost[:, x] = 2.0
         cost[:, x, label] = 0.0
     cost[10:20, 5:12] = 0.0  # nothing is known here
-    found = aggregate(cost, 0.3, np.full((30, 40), 1.0, np.float32)).argmin(axis=2)
-    np.testing.assert_array_equal(found, np.broadcast_to(labels, (30, 40)))
+    total = np.full_like(cost, np.nan)
+    aggregate(-cost, 0.3, 1.0, total)
+    np.testing.assert_array_equal(total.argmin(axis=2), np.broadcast_to(labels, (30, 40)))
 
 
 def test_no_pixel_floats_between_two_surfaces() -> None:

@@ -9,20 +9,18 @@ from numpy.typing import NDArray
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def aggregate(cost: NDArray[np.float32], small_step: float, jump: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum the cheapest path costs from eight directions.
+def aggregate(score: NDArray[np.float32], small_step: float, jump: float, total: NDArray[np.float32]) -> None:
+    """Mean of the cheapest path costs from eight directions, where a label costs its negative score.
 
     Args:
-        cost: float32 [H, W, labels].
+        score: float32 [H, W, labels].
         small_step: cost of a change by one label between neighbours.
-        jump: float32 [H, W], cost of any larger change on entering a cell (lower where an edge is seen).
-
-    Returns:
-        float32 [H, W, labels], mean over the directions.
+        jump: cost of any larger change.
+        total: float32 [H, W, labels], overwritten with the result.
     """
-    height, width, labels = cost.shape
-    total = np.zeros_like(cost)
-    p1 = np.float32(small_step)
+    height, width, labels = score.shape
+    p1, p2 = np.float32(small_step), np.float32(jump)
+    total[:] = 0.0
     for direction in range(8):
         dx = (1, -1, 0, 0, 1, -1, 1, -1)[direction]
         dy = (0, 0, 1, -1, 1, -1, -1, 1)[direction]
@@ -38,17 +36,16 @@ def aggregate(cost: NDArray[np.float32], small_step: float, jump: NDArray[np.flo
                 inside = 0 <= from_x < width and 0 <= y - dy < height
                 if not inside:
                     for c in range(labels):
-                        row[x, c] = cost[y, x, c]
+                        row[x, c] = -score[y, x, c]
                 else:
                     source = row[from_x] if dy == 0 else above[from_x]
                     least = row_least[from_x] if dy == 0 else above_least[from_x]
-                    p2 = jump[y, x]
-                    row[x, 0] = cost[y, x, 0] + min(source[0] - least, source[1] - least + p1, p2)
+                    row[x, 0] = min(source[0] - least, source[1] - least + p1, p2) - score[y, x, 0]
                     last = labels - 1
-                    row[x, last] = cost[y, x, last] + min(source[last] - least, source[last - 1] - least + p1, p2)
+                    row[x, last] = min(source[last] - least, source[last - 1] - least + p1, p2) - score[y, x, last]
                     for c in range(1, last):
                         step = min(source[c - 1], source[c + 1]) + p1
-                        row[x, c] = cost[y, x, c] + min(min(source[c], step) - least, p2)
+                        row[x, c] = min(min(source[c], step) - least, p2) - score[y, x, c]
                 smallest = row[x, 0]
                 for c in range(labels):
                     smallest = min(smallest, row[x, c])

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth.aggregate import aggregate
 from edfv_ros.depth.estimator import DepthEstimate
-from edfv_ros.depth.likelihood import CELL_PX, DepthLikelihood
+from edfv_ros.depth.likelihood import CELL_PX, Buffers, DepthLikelihood
 from edfv_ros.depth.reconstruct import add_intensity_change
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.optics import ThinLens, VergenceBins
@@ -52,6 +52,7 @@ class PolarityReversal:
 
     def __init__(self, optics: ThinLens, bins: VergenceBins) -> None:
         self._bins = bins
+        self._buffers = Buffers()
         self._likelihood = DepthLikelihood(optics.blur_slope_px_per_dpt, bins, step=STEP_BINS)
         slope_px_per_bin = optics.blur_slope_px_per_dpt * bins.width_dpt
         self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, bins.count / 4))
@@ -59,11 +60,13 @@ class PolarityReversal:
     def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:
         volumes = [snapshot.latest] if snapshot.opposite is None else [snapshot.latest, snapshot.opposite]
         bins, height, width = volumes[0].counts.shape
-        change = np.zeros((height, width, bins), np.float32)
+        change = self._buffers.get("change", height, width, bins)
+        change[:] = 0.0
         for volume in volumes:
             add_intensity_change(volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(volumes), change)
         score = self._likelihood(change)
-        cost = aggregate(-score, SMALL_STEP_COST, np.full(score.shape[:2], JUMP_COST, np.float32))
+        cost = self._buffers.get("cost", *score.shape)
+        aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
         position = _refine(score, label, REFINE_RADIUS_CELLS)
         cells = np.stack([position, confidence, spread])
