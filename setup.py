@@ -1,6 +1,6 @@
 """Packaging for pip and colcon (ament_python)."""
 
-from glob import glob
+from pathlib import Path
 
 from setuptools import find_packages, setup
 
@@ -19,8 +19,8 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
         (f"share/{package_name}", ["package.xml"]),
-        (f"share/{package_name}/launch", glob("launch/*.launch.py")),
-        (f"share/{package_name}/config", glob("config/*")),
+        (f"share/{package_name}/launch", sorted(map(str, Path("launch").glob("*.launch.py")))),
+        (f"share/{package_name}/config", sorted(map(str, Path("config").glob("*")))),
     ],
     zip_safe=True,
     install_requires=[

@@ -11,8 +11,8 @@ from pathlib import Path
 from edfv_ros.errors import EdfvError, LensError, OutputError, SourceError
 from edfv_ros.events import Capture, Packet
 from edfv_ros.lens.driver import LensDriver
-from edfv_ros.lens.sweeping import sweeping_lens
-from edfv_ros.lens.sync import SweepSource, open_sweeps
+from edfv_ros.lens.sweeping import borrowed_lens, start_sweeping
+from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.lens.track import LensTrackWriter
 from edfv_ros.outputs.files import make_folder
 from edfv_ros.recording import EVENTS_NAME, LENS_NAME, RIG_NAME, check_resolution, require_no_recording
@@ -20,7 +20,6 @@ from edfv_ros.rig import Rig, load_rig
 
 LIVE_SCHEMES = ("camera:", "tcp://", "unix://")
 _READ_TIMEOUT_S = 0.1
-_RETRY_LENS_S = 1.0
 
 
 @dataclass(slots=True)
@@ -75,14 +74,16 @@ def record(
     rig = load_rig(rig_path) if rig_path else None
     with ExitStack() as stack:
         with _nothing_left_behind(folder):
-            lens = stack.enter_context(sweeping_lens(rig)) if rig and rig.lens.port else None
-            follower = _LensFollower(rig, lens, folder / LENS_NAME) if rig else None
-            if follower is not None:
-                stack.callback(follower.close)
+            lens = stack.enter_context(borrowed_lens(rig)) if rig and rig.lens.port else None
             capture = stack.enter_context(Capture(uri, record_to=folder / EVENTS_NAME))
             if rig and rig_path:
                 check_resolution(rig, capture.info, uri)
                 _copy_rig(rig_path, folder / RIG_NAME)
+            if rig and lens is not None:
+                start_sweeping(lens, rig)
+            follower = _LensFollower(rig, lens, folder / LENS_NAME) if rig else None
+            if follower is not None:
+                stack.callback(follower.close)
         return _follow(capture, follower, seconds, stop, on_progress)
 
 
@@ -121,34 +122,23 @@ def _follow(
 
 
 class _LensFollower:
-    """Writes ``lens.csv`` as sweeps become known; where the lens goes silent it looks again every second."""
+    """Writes ``lens.csv`` as sweeps become known; a lens that goes silent leaves a gap in it."""
 
     def __init__(self, rig: Rig, lens: LensDriver | None, path: Path) -> None:
-        self._rig = rig
-        self._lens = lens
-        self._source: SweepSource | None = open_sweeps(rig, None, lens)
+        self._source = open_sweeps(rig, None, lens)
         self._path = path
         self._writer: LensTrackWriter | None = None  # without a single sweep there is no lens.csv
-        self._failed_s = 0.0
         self.sweeps = 0
         self.problem = ""
 
     def observe(self, packet: Packet) -> None:
-        if self._source is None:
-            if time.monotonic() - self._failed_s < _RETRY_LENS_S:
-                return
-            self._source = open_sweeps(self._rig, None, self._lens)
         try:
             self._source.observe(packet)
         except LensError as error:
-            self.problem, self._failed_s = str(error), time.monotonic()
-            self._source = None
-            return
+            self.problem = str(error)
         self._take()
 
     def finish(self) -> None:
-        if self._source is None:
-            return
         try:
             self._source.finish()
         except LensError as error:
@@ -160,7 +150,6 @@ class _LensFollower:
             self._writer.close()
 
     def _take(self) -> None:
-        assert self._source is not None
         while (sweep := self._source.take()) is not None:
             self._writer = self._writer or LensTrackWriter(self._path)
             self._writer.append_sweep(sweep)

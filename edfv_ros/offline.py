@@ -17,19 +17,17 @@ from numpy.typing import NDArray
 from edfv_ros import __version__
 from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
 from edfv_ros.errors import EdfvError, LensError
-from edfv_ros.evaluation.metrics import depth_metrics
+from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
 from edfv_ros.events import Capture
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps, event_period_us
 from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler
+from edfv_ros.pipeline_assembly import is_pair
 from edfv_ros.recording import SweepRecording, check_resolution, depth_gt_of_sweep, load_depth_gt
 from edfv_ros.rig import Rig
 from edfv_ros.sweep_range import SweepRange
 from edfv_ros.volume import SweepSnapshot, VolumeRing
-
-CONFIDENT = 0.5
-_ADJACENT_RATIO = 0.5  # of a sweep: how far apart the two sweeps of a pair may be
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +189,7 @@ def pair_ahead(snapshots: Iterable[SweepSnapshot]) -> Generator[SweepSnapshot, N
 
 def _paired(first: SweepSnapshot, second: SweepSnapshot) -> SweepSnapshot:
     """The first sweep with the second as its partner, where that is the opposite sweep right after it."""
-    before, after = first.latest.sweep, second.latest.sweep
-    gap_us = after.start_us - before.end_us
-    if before.direction == after.direction or gap_us > _ADJACENT_RATIO * (after.end_us - after.start_us):
+    if not is_pair(first.latest.sweep, second.latest.sweep):
         return first
     return replace(first, opposite=second.latest.hold(), frame=first.frame or second.frame)
 

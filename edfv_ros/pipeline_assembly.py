@@ -133,7 +133,7 @@ class SweepAssembler:
         previous, self._previous = self._previous, latest.hold()
         opposite = None
         if previous is not None:
-            if _makes_a_pair(previous.sweep, latest.sweep):
+            if is_pair(previous.sweep, latest.sweep):
                 opposite = previous.hold()
             previous.release()
         first = latest.sweep if opposite is None else opposite.sweep
@@ -163,7 +163,8 @@ class SweepAssembler:
         self._losses.add(first_us, self._held.oldest_us)
 
 
-def _makes_a_pair(before: FocusSweep, after: FocusSweep) -> bool:
+def is_pair(before: FocusSweep, after: FocusSweep) -> bool:
+    """Whether two sweeps run in opposite directions, one right after the other."""
     gap_us = after.start_us - before.end_us
     return before.direction != after.direction and gap_us <= _ADJACENT_RATIO * (after.end_us - after.start_us)
 

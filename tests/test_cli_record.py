@@ -1,7 +1,6 @@
 """edfv record on loopback streams and the live virtual rig: ended well, ended by force, never begun."""
 
 import json
-import os
 import shutil
 import signal
 import socket
@@ -280,4 +279,4 @@ def test_a_folder_of_other_things_is_left_as_it_was(tmp_path: Path, closed_port:
     (tmp_path / "notes.txt").write_text("mine")
     shutil.copy(RIG_FILE, tmp_path / "my_rig.yaml")
     fails(closed_port, "--out", tmp_path, "--rig", tmp_path / "my_rig.yaml")
-    assert sorted(os.listdir(tmp_path)) == ["my_rig.yaml", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my_rig.yaml", "notes.txt"]

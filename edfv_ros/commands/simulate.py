@@ -31,7 +31,8 @@ def simulate(
       edfv simulate --out room --kind room --seed 7 --sweeps 4 --preview room.png
       edfv run sweep --out depth
     """
-    from edfv_ros.simulation import make_scene, write_recording
+    from edfv_ros.outputs.depth_picture import save_png
+    from edfv_ros.simulation import make_scene, sweep_picture, write_recording
 
     loaded = load_rig(rig or example_rig_file())
     require_no_recording(out)
@@ -39,9 +40,7 @@ def simulate(
         scene = make_scene(kind, seed, loaded)
         written = write_recording(out, loaded, scene, sweeps=sweeps, seed=seed, frames_hz=frames)
     if preview is not None:
-        from edfv_ros.outputs.scene_picture import save_scene_picture
-
-        save_scene_picture(scene.sharp, scene.depth_m, loaded.bins, preview)
+        save_png(sweep_picture(loaded, scene, seed=seed), preview)
     results().print(
         f"{escape(str(out))}: {written.sweeps} sweeps in {written.duration_us / 1e6:g} s, {written.events:,} events, "
         f"{written.frames} frames of a {escape(kind)}"

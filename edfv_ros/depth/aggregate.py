@@ -54,4 +54,3 @@ def aggregate(score: NDArray[np.float32], small_step: float, jump: float, total:
             if dy != 0:
                 above, row = row, above
                 above_least, row_least = row_least, above_least
-    return total

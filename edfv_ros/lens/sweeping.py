@@ -10,17 +10,27 @@ from edfv_ros.rig import Rig
 
 
 @contextmanager
-def sweeping_lens(rig: Rig) -> Iterator[LensDriver]:
-    """Open the rig's lens and let it sweep; afterwards it stands still and is closed.
+def borrowed_lens(rig: Rig) -> Iterator[LensDriver]:
+    """Open the rig's lens; afterwards it stands still and is closed.
 
     Raises:
-        LensError: it cannot be opened, or does not sweep as the rig asks.
+        LensError: it cannot be opened.
     """
-    sweep = rig.sweep
     with open_lens(rig) as lens:
-        lens.run_sweep(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)
         try:
             yield lens
         finally:
             with suppress(LensError):  # unplugged: there is nothing left to stop
                 lens.stop()
+
+
+def start_sweeping(lens: LensDriver, rig: Rig) -> None:
+    """Let the lens sweep as the rig says, from the far end on.
+
+    Call it once the events are being read: where triggers come without pulse widths, the first one tells the direction.
+
+    Raises:
+        LensError: it does not sweep as the rig asks.
+    """
+    sweep = rig.sweep
+    lens.run_sweep(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)

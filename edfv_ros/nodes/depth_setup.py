@@ -1,19 +1,19 @@
 """From parameters to a depth pipeline: check everything first, open devices later. No ROS in here."""
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from edfv_ros.depth import DepthEstimator, open_estimator
-from edfv_ros.errors import LensError, RigError
+from edfv_ros.errors import RigError
 from edfv_ros.events import Capture
 from edfv_ros.events.addresses import parse_address
 from edfv_ros.lens.driver import LensDriver
-from edfv_ros.lens.opening import open_lens
-from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.lens.sweeping import borrowed_lens, start_sweeping
+from edfv_ros.lens.sync import SweepSource, open_sweeps
 from edfv_ros.nodes.depth_session import AtEnd
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.share import config_file
@@ -68,31 +68,20 @@ class DepthSetup:
             arguments = ["--rig", str(self.rig_path), "--wait"]
             simulated = stack.enter_context(SimulatedCamera(arguments, cancelled=cancelled))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
-        lens = stack.enter_context(sweeping_lens(rig)) if rig.lens.port and self.recording is None else None
+        lens = stack.enter_context(borrowed_lens(rig)) if rig.lens.port and self.recording is None else None
         return DepthPipeline(
             rig,
             partial(Capture, uri, real_time=self.recording is not None),
-            partial(open_sweeps, rig, self.recording, lens),
+            partial(self._open_sweeps, rig, lens),
             self.estimator,
             on_depth,
         )
 
-
-@contextmanager
-def sweeping_lens(rig: Rig) -> Iterator[LensDriver]:
-    """Open the rig's lens and let it sweep; afterwards it stands still and is closed.
-
-    Raises:
-        LensError: it cannot be opened, or does not sweep as the rig asks.
-    """
-    sweep = rig.sweep
-    with open_lens(rig) as lens:
-        lens.run_sweep(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)
-        try:
-            yield lens
-        finally:
-            with suppress(LensError):  # unplugged: there is nothing left to stop
-                lens.stop()
+    def _open_sweeps(self, rig: Rig, lens: LensDriver | None) -> SweepSource:
+        """Called by the pipeline once events are being read."""
+        if lens is not None:
+            start_sweeping(lens, rig)
+        return open_sweeps(rig, self.recording, lens)
 
 
 def _with_lens_port(rig: Rig, port: str) -> Rig:
