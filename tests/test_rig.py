@@ -46,6 +46,9 @@ def test_contract_loads() -> None:
     ("change", "expected"),
     [
         (lambda d: d["camera"].pop("width_px"), "the key camera.width_px is missing"),
+        (lambda d: d["lens"].pop("port"), "the key lens.port is missing"),
+        (lambda d: d.pop("volume"), "the key volume is missing"),
+        (lambda d: d["lens"].update(breathing={"scale": [1.0, 1.0]}), "the key lens.breathing.vergence_dpt is missing"),
         (lambda d: d["camera"].update(widht_px=3), "unknown key camera.widht_px: did you mean width_px?"),
         (lambda d: d.update(colour="red"), "unknown key colour; allowed here: camera, lens, sweep, volume"),
         (lambda d: d["camera"].update(width_px="346"), "camera.width_px = '346': input should be a valid integer"),

@@ -20,6 +20,7 @@ from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, r
 from edfv_ros.nodes.running import CancellableNode, run_node
 from edfv_ros.nodes.static_frames import StaticFrames
 from edfv_ros.pipeline import DepthOutput
+from edfv_ros.rig.report import rig_doubts
 
 DIAGNOSTICS_PERIOD_S = 1.0
 AUTOSTART_PERIOD_S = 0.1
@@ -112,6 +113,8 @@ class DepthNode(CancellableNode):
             f"configured {camera.name} ({camera.model}, {camera.width_px} x {camera.height_px}) "
             f"from {self._setup.source_name}"
         )
+        for doubt in rig_doubts(self._setup.rig):
+            self.get_logger().warning(doubt)
 
     def _activate(self) -> None:
         assert self._setup is not None

@@ -121,8 +121,8 @@ class Calibration(_Part):
 class Breathing(_Part):
     """Image scale relative to the reference vergence, linear between rows."""
 
-    vergence_dpt: Curve = (0.0, 10.0)
-    scale: Annotated[tuple[Positive, ...], Field(min_length=2, strict=False)] = (1.0, 1.0)
+    vergence_dpt: Curve
+    scale: Annotated[tuple[Positive, ...], Field(min_length=2, strict=False)]
 
     @model_validator(mode="after")
     def _rows_match(self) -> "Breathing":
@@ -140,13 +140,13 @@ class Lens(_Part):
     """The focus lens: who drives it, how it blurs, and which control value focuses where."""
 
     driver: Literal["virtual", "edfv", "optotune_ld4", "optotune_icc", "scf4", "varioptic_usbm"]
-    port: str = ""
+    port: str
     aperture_mm: Positive
     image_distance_mm: Positive
     calibration: Calibration
     delay_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     temperature_coefficient_dpt_per_c: float = 0.0
-    breathing: Breathing = Breathing()
+    breathing: Breathing = Breathing(vergence_dpt=(0.0, 10.0), scale=(1.0, 1.0))
 
 
 class Sweep(_Part):
@@ -176,7 +176,7 @@ class Sweep(_Part):
 class Volume(_Part):
     """How finely the focus axis is divided."""
 
-    bins: Annotated[int, Field(ge=4, le=256)] = 32
+    bins: Annotated[int, Field(ge=4, le=256)]
 
 
 class Rig(_Part):
@@ -185,7 +185,7 @@ class Rig(_Part):
     camera: Camera
     lens: Lens
     sweep: Sweep
-    volume: Volume = Volume()
+    volume: Volume
 
     @model_validator(mode="after")
     def _sweep_within_calibration(self) -> "Rig":

@@ -90,8 +90,10 @@ def rig_doubts(rig: Rig) -> list[str]:
         )
     if rig.lens.driver != "virtual" and not rig.lens.port:
         doubts.append(f"lens.driver = {rig.lens.driver} has no lens.port: set it, e.g. /dev/ttyACM0")
-    if rig.lens.driver == "virtual" and rig.lens.port:
-        doubts.append(f"lens.port = {rig.lens.port} is ignored by the virtual lens: clear it or set lens.driver")
+    if not rig.lens.breathing.is_constant:
+        doubts.append("lens.breathing changes the image scale over the sweep, which is not corrected yet")
+    if rig.lens.temperature_coefficient_dpt_per_c:
+        doubts.append("lens.temperature_coefficient_dpt_per_c is not 0, but temperature is not compensated yet")
     return doubts
 
 
