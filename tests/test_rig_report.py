@@ -102,7 +102,6 @@ def test_a_sweep_that_reaches_infinity(rig: Rig) -> None:
         ({"sweep": {"frequency_hz": 50.0}}, "frequency_hz"),
         ({"volume": {"bins": 8}}, "volume.bins"),
         ({"lens": {"driver": "optotune_ld4"}}, "lens.port"),
-        ({"lens": {"port": "/dev/ttyACM0"}}, "ignored"),
     ],
 )
 def test_doubts(rig: Rig, parts: dict[str, dict[str, Any]], word: str) -> None:
