@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edfv_ros.child_process import stop_process
 from edfv_ros.nodes.share import fast_dds_environment
 
 STOP_TIMEOUT_S = 15.0
@@ -38,7 +39,7 @@ def running_node(parameters: dict[str, str], environment: dict[str, str]) -> Ite
         try:
             yield NodeLog(file.fileno())
         finally:
-            _stop(process)
+            stop_process(process, signal.SIGINT, STOP_TIMEOUT_S)
 
 
 class NodeLog:
@@ -72,15 +73,4 @@ def listen(seconds: float, timeout_s: float, out: Path, environment: dict[str, s
         for line in process.stdout:
             yield json.loads(line)
     finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
+        stop_process(process, signal.SIGINT, STOP_TIMEOUT_S)

@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, Any
 
+from edfv_ros.child_process import stop_process
 from edfv_ros.errors import SourceError
 
 STOP_TIMEOUT_S = 5.0
@@ -64,7 +66,7 @@ class SimulatedCamera:
                 stderr=complaints,
                 start_new_session=True,
             )
-            stack.callback(_stop, process)
+            stack.callback(stop_process, process, signal.SIGTERM, STOP_TIMEOUT_S)
             self.announcement = self._wait_until_ready(process, complaints)
             self._resources = stack.pop_all()
         return self
@@ -103,14 +105,3 @@ def _last_line(complaints: IO[bytes]) -> str:
     lines = complaints.read().decode(errors="replace").splitlines()
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
     return f": {last}" if last else ""
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
