@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -113,7 +114,7 @@ def compute_depth(
     # The quick checks come first: a user who mistyped something waits for nothing.
     if estimator not in ESTIMATORS:
         raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
-    start_us, end_us = event_period_us(files.events) or (0, 1)
+    period_us = event_period_us(files.events)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
         with _naming(files.path):
@@ -133,7 +134,9 @@ def compute_depth(
                         break
                     if snapshot.index in wanted:
                         reports.append(_compute_sweep(depth_estimator, snapshot, rig, truth_m, out))
-                    on_progress((snapshot.latest.sweep.end_us - start_us) / max(end_us - start_us, 1))
+                    if period_us is not None:
+                        done_us = snapshot.latest.sweep.end_us - period_us[0]
+                        on_progress(done_us / max(period_us[1] - period_us[0], 1))
                 finally:
                     snapshot.release()
         camera, health = capture.info.camera, capture.health
@@ -222,11 +225,8 @@ def _metrics(
     truth_of_sweep_m = depth_gt_of_sweep(truth_m, snapshot.index) if truth_m is not None else None
     if truth_of_sweep_m is None:
         return None
-    event_count = snapshot.latest.event_count.astype(np.uint32)
-    if snapshot.opposite is not None:
-        event_count += snapshot.opposite.event_count
-    used = np.minimum(event_count, np.iinfo(np.uint16).max).astype(np.uint16)
-    return depth_metrics(estimate, truth_of_sweep_m, rig.bins, used)
+    guide = snapshot.frame.image if snapshot.frame is not None else None
+    return depth_metrics(estimate, truth_of_sweep_m, rig.bins, snapshot.event_count(), guide)
 
 
 def _mean(metrics: list[dict[str, float]]) -> dict[str, float] | None:
@@ -241,5 +241,5 @@ def _mean(metrics: list[dict[str, float]]) -> dict[str, float] | None:
 
 
 def _versions() -> dict[str, str]:
-    packages = {name: metadata.version(name) for name in ("numpy", "numba", "opencv-python-headless")}
+    packages = {"numpy": np.__version__, "numba": numba.__version__, "opencv": cv2.__version__}
     return {"edfv_ros": __version__, "python": platform.python_version(), **packages}

@@ -36,11 +36,13 @@ def count_slowly(
     """One event at a time, by the definition: bin of the vergence at its time, sign of dI/dv."""
     counts = np.zeros((bins.count, height, width), np.int64)
     totals = np.zeros((height, width), np.int64)
-    edges = sweep.bin_edge_times_us(bins)
     for event in events:
-        segment = int(np.searchsorted(edges, event["timestamp"], side="right")) - 1
-        if 0 <= segment < bins.count and 0 <= event["x"] < width and 0 <= event["y"] < height:
-            b = segment if sweep.direction > 0 else bins.count - 1 - segment
+        vergence = np.interp(event["timestamp"], sweep.timestamps_us, sweep.vergence_dpt, left=np.nan, right=np.nan)
+        # an event at the very moment of an edge belongs to what follows in time
+        place = (vergence - bins.min_dpt) / bins.width_dpt
+        b = np.floor(place + 1e-9) if sweep.direction > 0 else np.ceil(place - 1e-9) - 1
+        if 0 <= b < bins.count and 0 <= event["x"] < width and 0 <= event["y"] < height:
+            b = int(b)
             counts[b, event["y"], event["x"]] += (1 if event["polarity"] else -1) * sweep.direction
             totals[event["y"], event["x"]] += 1
     return counts, totals

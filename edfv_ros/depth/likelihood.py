@@ -34,7 +34,7 @@ class DepthLikelihood:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter.
         bins: the vergence axis.
         step: spacing of the candidates in bins.
-        margin: bins beyond either end of the sweep that a surface may lie at.
+        margin: bins beyond the centres of the outer bins that a surface may lie at; 0.5 is the end of the sweep.
         noise_ratio: noise variance per bin over the mean signal energy of all bins.
         floor: residual energy of events that no surface causes, in squared counts over the sweep.
         window_px: standard deviation of the neighbourhood that shares a depth.

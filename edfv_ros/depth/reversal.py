@@ -58,7 +58,7 @@ class PolarityReversal:
         self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, bins.count / 4))
 
     def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:
-        volumes = [snapshot.latest] if snapshot.opposite is None else [snapshot.latest, snapshot.opposite]
+        volumes = snapshot.volumes
         bins, height, width = volumes[0].counts.shape
         change = self._buffers.get("change", height, width, bins)
         change[:] = 0.0
@@ -79,7 +79,7 @@ class PolarityReversal:
     def _estimate_from(
         self, position: NDArray[np.float32], confidence: NDArray[np.float32], spread: NDArray[np.float32]
     ) -> DepthEstimate:
-        """Turn label positions into metres; depths beyond the sweep by more than half a bin are unknown."""
+        """Turn label positions into dioptres and metres; what is too doubtful becomes unknown."""
         candidates = self._likelihood.candidates
         vergence_dpt = self._bins.vergence_dpt(candidates[0] + position * STEP_BINS).astype(np.float32)
         unknown = (confidence < MIN_CONFIDENCE) | (vergence_dpt <= 0)

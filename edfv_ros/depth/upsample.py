@@ -71,9 +71,14 @@ def follow_image_edges(
         image: uint8 [H, W], intensity, focused anywhere.
         cell_px: pixels per cell.
         same_surface: largest difference in the first map within a surface.
+
+    Raises:
+        ValueError: the image has another size.
     """
     rows, columns = cells.shape[1:]
-    height, width = image.shape
+    height, width = pixels.shape[1:]
+    if image.shape != (height, width):  # the kernel below checks no bounds
+        raise ValueError(f"the image is {image.shape[1]} x {image.shape[0]}, the depth {width} x {height}")
     guide = np.log(image.astype(np.float32) + np.float32(_DARKEST))
     padded = cv2.copyMakeBorder(guide, 0, rows * cell_px - height, 0, columns * cell_px - width, cv2.BORDER_REPLICATE)
     cell_guide = cv2.resize(padded, (columns, rows), interpolation=cv2.INTER_AREA)

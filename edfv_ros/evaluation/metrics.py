@@ -5,26 +5,32 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth import DepthEstimate
 from edfv_ros.optics import VergenceBins
-from edfv_ros.volume.same import neighbourhood_events
+from edfv_ros.volume.same import neighbourhood_events, same_mask
 
 CONFIDENT = 0.5
 SUPPORTED_EVENTS = 4.0
 
 
 def depth_metrics(
-    estimate: DepthEstimate, truth_m: NDArray[np.float32], bins: VergenceBins, event_count: NDArray[np.uint16]
+    estimate: DepthEstimate,
+    truth_m: NDArray[np.float32],
+    bins: VergenceBins,
+    event_count: NDArray[np.uint16],
+    guide: NDArray[np.uint8] | None = None,
 ) -> dict[str, float]:
     """Compare an estimate with ground truth.
 
-    Masks: *dense* is every pixel with both an estimate and truth; *supported* are pixels with at least four events in
-    their 2 px Gaussian neighbourhood, whatever the estimator thinks of them; *confident* are supported pixels with a
-    confidence above 0.5. A supported pixel without an estimate counts as wrong in ``supported_delta1``.
+    Masks: *dense* is every pixel with both an estimate and truth; *same* those of the SAME mask; *supported* are pixels
+    with at least four events in their 2 px Gaussian neighbourhood, whatever the estimator thinks of them; *confident*
+    are supported pixels with a confidence above 0.5. A supported pixel without an estimate counts as wrong in
+    ``supported_delta1``.
 
     Args:
         estimate: the estimate, arrays [H, W].
         truth_m: float32 [H, W], z-depth in metres, NaN where unknown.
         bins: the vergence axis; errors in bins are differences of vergence over the bin width.
         event_count: uint16 [H, W], events of all sweeps that the estimate used.
+        guide: uint8 [H, W], the camera's frame for the SAME mask, where there is one.
 
     Returns:
         Coverage (``known_fraction`` of pixels with truth, ``supported_fraction`` of these, ``confident_fraction`` of
@@ -41,7 +47,8 @@ def depth_metrics(
         "confident_fraction": _fraction(confident, supported),
     }
     depth_m = estimate.depth_m.astype(np.float64)
-    for name, mask in (("dense", known), ("supported", supported & known), ("confident", confident)):
+    same = known & same_mask(event_count, guide)
+    for name, mask in (("dense", known), ("same", same), ("supported", supported & known), ("confident", confident)):
         scores = _scores(depth_m[mask], truth_m[mask].astype(np.float64), bins.width_dpt)
         metrics.update({f"{name}_{key}": value for key, value in scores.items()})
     metrics["supported_delta1"] *= _fraction(supported & known, supported)

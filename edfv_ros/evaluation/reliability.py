@@ -62,10 +62,8 @@ def estimates(
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         for snapshot in pair_ahead(snapshots(rig, capture, open_sweeps(rig, folder), ring=ring)):
             truth_m = depth_gt_of_sweep(truths_m, snapshot.index)
-            volumes = [snapshot.latest, *([snapshot.opposite] if snapshot.opposite else [])]
-            event_count = np.minimum(sum(volume.event_count.astype(np.int64) for volume in volumes), 65535)
             if truth_m is not None:
-                yield depth_estimator.estimate(snapshot), truth_m, rig.bins, event_count.astype(np.uint16)
+                yield depth_estimator.estimate(snapshot), truth_m, rig.bins, snapshot.event_count()
             snapshot.release()
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edfv_ros.errors import OutputError
@@ -24,7 +24,8 @@ def replace_atomically(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it may not be there, and nothing may be where it should be
+            temporary.unlink()
 
 
 def check_folder(path: Path) -> None:

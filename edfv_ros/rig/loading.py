@@ -46,6 +46,8 @@ def load_rig(path: str | Path) -> Rig:
         data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise RigError(f"{path}: not valid YAML: {_yaml_problem(error)}") from None
+    except RecursionError:
+        raise RigError(f"{path}: not a rig file: it is nested too deeply") from None
     except ValueError as error:  # e.g. an impossible date
         raise RigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(data, dict):

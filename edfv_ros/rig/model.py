@@ -43,7 +43,7 @@ class Camera(_Part):
     serial: str = ""
     width_px: Annotated[int, Field(ge=16, le=4096)]
     height_px: Annotated[int, Field(ge=16, le=4096)]
-    pixel_pitch_um: Positive
+    pixel_pitch_um: Annotated[float, Field(ge=0.5, le=200)]
     intrinsics: Intrinsics
 
     @property
@@ -102,15 +102,6 @@ class Calibration(_Part):
         down = self.vergence_down_dpt
         return np.asarray(self.vergence_up_dpt if direction > 0 or down is None else down)
 
-    def vergence_dpt(self, control: float, direction: int = 1) -> float:
-        return float(np.interp(control, self.control, self.branch_dpt(direction)))
-
-    def control_for(self, vergence_dpt: float, direction: int = 1) -> float:
-        """Control value that focuses at ``vergence_dpt``."""
-        branch = self.branch_dpt(direction)
-        order = np.argsort(branch)
-        return float(np.interp(vergence_dpt, branch[order], np.asarray(self.control)[order]))
-
     @property
     def range_dpt(self) -> tuple[float, float]:
         """Vergence that both branches reach."""
@@ -141,8 +132,8 @@ class Lens(_Part):
 
     driver: Literal["virtual", "edfv", "optotune_ld4", "optotune_icc", "scf4", "varioptic_usbm"]
     port: str
-    aperture_mm: Positive
-    image_distance_mm: Positive
+    aperture_mm: Annotated[float, Field(ge=0.01, le=200)]
+    image_distance_mm: Annotated[float, Field(ge=0.1, le=2000)]
     calibration: Calibration
     delay_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     temperature_coefficient_dpt_per_c: float = 0.0
@@ -197,6 +188,17 @@ class Rig(_Part):
                     f"sweep.{key} = {value:g} lies outside the lens calibration, {low:g} to {high:g} dpt: "
                     "narrow the sweep or calibrate a wider range"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _blur_fits_the_sensor(self) -> "Rig":
+        blur_px = self.optics.blur_slope_px_per_dpt * (self.sweep.vergence_max_dpt - self.sweep.vergence_min_dpt)
+        width_px = self.camera.width_px
+        if blur_px > width_px:
+            raise ValueError(
+                f"lens.aperture_mm x image_distance_mm over this sweep blurs a point to {blur_px:.0f} px, wider "
+                f"than the sensor ({width_px} px): check the units of aperture_mm, image_distance_mm and pixel_pitch_um"
+            )
         return self
 
     @cached_property

@@ -99,7 +99,7 @@ def rig_doubts(rig: Rig) -> list[str]:
 
 def _bins_for_depth_of_field(rig: Rig) -> int:
     span_dpt = rig.bins.max_dpt - rig.bins.min_dpt
-    return math.ceil(span_dpt / rig.optics.depth_of_field_dpt())
+    return min(math.ceil(span_dpt / rig.optics.depth_of_field_dpt()), 256)
 
 
 def _field_of_view_deg(rig: Rig) -> tuple[float, float]:

@@ -1,6 +1,8 @@
 """A ring of focus volumes: one is being filled, the last ones serve the estimator."""
 
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,18 +12,21 @@ from edfv_ros.events.types import Frame
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.optics import VergenceBins
 from edfv_ros.volume.hot_pixels import hot_pixels
+from edfv_ros.volume.kernels import EVENT_COUNT_MAX
 from edfv_ros.volume.slots import Slot, make_slot
 
 
 class SweepVolume:
-    """The closed volume of one sweep. It keeps its place in the ring until every holder has released it."""
+    """The closed volume of one sweep, held once; it keeps its place in the ring until every holder has released it."""
 
-    def __init__(self, ring: "VolumeRing", slot: Slot, sweep: FocusSweep, events: int, hot: int) -> None:
-        self._ring = ring
+    def __init__(self, slot: Slot, sweep: FocusSweep, events: int, hot_pixels: int, give_back: Callable[[Slot], None]):
         self.slot = slot
         self.sweep = sweep
         self.events = events
-        self.hot_pixels = hot
+        self.hot_pixels = hot_pixels
+        self._give_back = give_back
+        self._holders = 1
+        self._lock = threading.Lock()
 
     @property
     def counts(self) -> NDArray[np.int16]:
@@ -35,11 +40,17 @@ class SweepVolume:
 
     def hold(self) -> "SweepVolume":
         """Count one more holder, who releases it in the end."""
-        self._ring._hold(self.slot)
+        with self._lock:
+            self._holders += 1
         return self
 
     def release(self) -> None:
-        self._ring._release(self.slot)
+        """Count one holder less; after the last one the arrays must not be read any more."""
+        with self._lock:
+            self._holders -= 1
+            free = self._holders == 0
+        if free:
+            self._give_back(self.slot)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,11 +69,20 @@ class SweepSnapshot:
     opposite: SweepVolume | None
     frame: Frame | None
 
+    @property
+    def volumes(self) -> tuple[SweepVolume, ...]:
+        """The latest sweep, and the opposite one where there is one."""
+        return (self.latest,) if self.opposite is None else (self.latest, self.opposite)
+
+    def event_count(self) -> NDArray[np.uint16]:
+        """Events of all its sweeps, uint16 [H, W], at most 65535."""
+        total = sum(volume.event_count.astype(np.uint32) for volume in self.volumes)
+        return np.minimum(total, EVENT_COUNT_MAX).astype(np.uint16)
+
     def release(self) -> None:
         """Give the volumes back to the ring; their arrays must not be read afterwards."""
-        self.latest.release()
-        if self.opposite is not None:
-            self.opposite.release()
+        for volume in self.volumes:
+            volume.release()
 
 
 class VolumeRing:
@@ -80,9 +100,8 @@ class VolumeRing:
     def __init__(self, bins: VergenceBins, resolution: tuple[int, int], slots: int = 6, device: str = "cpu") -> None:
         self.bins = bins
         self.resolution = resolution
-        self._free = [make_slot(bins.count, *resolution, device) for _ in range(slots)]
-        self._holders: dict[int, int] = {}
-        self._lock = threading.Lock()
+        # taken and given back by different threads; a deque's ends are safe
+        self._free = deque(make_slot(bins.count, *resolution, device) for _ in range(slots))
         self._slot: Slot | None = None
         self._sweep: FocusSweep | None = None
         self._edge_times_us = np.empty(0, np.int64)
@@ -92,10 +111,10 @@ class VolumeRing:
     def open(self, sweep: FocusSweep) -> bool:
         """Begin to fill a volume; false, and nothing begun, where every slot is still held."""
         assert self._slot is None, "close or discard the open sweep first"
-        with self._lock:
-            if not self._free:
-                return False
+        try:
             self._slot = self._free.pop()
+        except IndexError:
+            return False
         self._slot.clear()
         self._sweep = sweep
         self._edge_times_us = sweep.bin_edge_times_us(self.bins)
@@ -120,23 +139,10 @@ class VolumeRing:
         hot_count = int(np.count_nonzero(hot))
         if hot_count:
             slot.suppress(hot)
-        self._holders[id(slot)] = 1
-        return SweepVolume(self, slot, self._sweep, self._events, hot_count)
+        return SweepVolume(slot, self._sweep, self._events, hot_count, self._free.append)
 
     def discard(self) -> None:
         """Drop the open sweep, if there is one."""
         if self._slot is not None:
-            with self._lock:
-                self._free.append(self._slot)
+            self._free.append(self._slot)
             self._slot = None
-
-    def _hold(self, slot: Slot) -> None:
-        with self._lock:
-            self._holders[id(slot)] += 1
-
-    def _release(self, slot: Slot) -> None:
-        with self._lock:
-            self._holders[id(slot)] -= 1
-            if self._holders[id(slot)] == 0:
-                del self._holders[id(slot)]
-                self._free.append(slot)
