@@ -10,7 +10,7 @@ import pytest
 
 from edfv_ros.errors import OutputError
 from edfv_ros.optics import VergenceBins
-from edfv_ros.outputs.depth_picture import UNKNOWN_BGR, colour_depth, depth_picture
+from edfv_ros.outputs.depth_picture import UNKNOWN_BGR, colour_depth, depth_picture, save_png
 from edfv_ros.outputs.files import replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 from edfv_ros.outputs.run_folder import RunFolder
@@ -174,3 +174,10 @@ def test_json_knows_no_nan() -> None:
         "a": [None, 1.5, [2]],
         "p": "x",
     }
+
+
+@pytest.mark.parametrize("name", ["a_file/picture.png", "x" * 300 + ".png"])
+def test_a_place_where_no_file_can_be(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a_file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_png(np.zeros((4, 4, 3), np.uint8), tmp_path / name)
