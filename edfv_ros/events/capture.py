@@ -3,14 +3,13 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
 
-import edfv_ros
+from edfv_ros.child_process import start_module
 from edfv_ros.errors import SourceError
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.events.messages import Batch, Ended, Failed, Message, Opened, Request, RingFull
@@ -63,12 +62,9 @@ class Capture:
         self._pipe, theirs = Pipe()
         try:
             # Not multiprocessing: its child would import the main module, with all that this imports.
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "edfv_ros.events.capture_process", str(theirs.fileno()), str(descriptor)],
-                pass_fds=(theirs.fileno(), descriptor),
-                stdin=subprocess.DEVNULL,
-                env=_environment(),
-                start_new_session=True,  # Ctrl-C is for the parent
+            inherited = (theirs.fileno(), descriptor)
+            self._process = start_module(
+                "edfv_ros.events.capture_process", [str(number) for number in inherited], pass_fds=inherited
             )
         except OSError as error:
             self._pipe.close()
@@ -78,8 +74,7 @@ class Capture:
             theirs.close()
             os.close(descriptor)
         try:
-            self._pipe.send(Request(uri, real_time, None if record_to is None else Path(record_to)))
-            self.info: SourceInfo = self._await_opening()
+            self.info: SourceInfo = self._open(Request(uri, real_time, None if record_to is None else Path(record_to)))
         except BaseException:
             self.close()
             raise
@@ -93,11 +88,6 @@ class Capture:
     def capacity_events(self) -> int:
         """Events that the ring holds."""
         return self._ring.capacity
-
-    @property
-    def process_id(self) -> int:
-        """The process that reads the source."""
-        return self._process.pid
 
     def read(self, timeout_s: float) -> Packet | None:
         """Return the next packet, an empty one after ``timeout_s`` without any, None at the end.
@@ -165,7 +155,11 @@ class Capture:
     ) -> None:
         self.close()
 
-    def _await_opening(self) -> SourceInfo:
+    def _open(self, request: Request) -> SourceInfo:
+        try:
+            self._pipe.send(request)
+        except OSError:
+            raise self._death() from None
         message = self._receive(_OPENING_TIMEOUT_S)
         match message:
             case Opened():
@@ -184,7 +178,7 @@ class Capture:
                 self._messages.extend(self._pipe.recv())
             return self._messages.popleft()
         except (EOFError, OSError):
-            self._error = SourceError(f"{self._uri}: the capture process {self._cause_of_death()}; start again")
+            self._error = self._death()
             raise self._error from None
 
     def _check_held(self, full: RingFull) -> None:
@@ -195,18 +189,12 @@ class Capture:
                 f"{self._uri}: the ring of {self._ring_mib} MiB is full of held events; use a larger ring"
             )
 
-    def _cause_of_death(self) -> str:
+    def _death(self) -> SourceError:
         try:
             code = self._process.wait(_CLOSING_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            return "hung up"
-        if code >= 0:
-            return f"ended with code {code}"
-        return f"was killed by {signal.Signals(-code).name}" + (" (out of memory?)" if code == -signal.SIGKILL else "")
-
-
-def _environment() -> dict[str, str]:
-    """The child finds this package wherever the parent found it, and nothing of the working directory."""
-    root = str(Path(edfv_ros.__file__).parents[1])
-    path = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONSAFEPATH": "1"}
+            cause = "hung up"
+        else:
+            cause = f"ended with code {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+            cause += " (out of memory?)" if code == -signal.SIGKILL else ""
+        return SourceError(f"{self._uri}: the capture process {cause}; start again")

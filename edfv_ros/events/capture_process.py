@@ -1,4 +1,4 @@
-"""The process that reads a source: ``python -m edfv_ros.events.capture_process PIPE RING``, started by Capture."""
+"""The process that reads a source, started by Capture with the numbers of two inherited descriptors, pipe and ring."""
 
 import os
 import signal
@@ -190,7 +190,3 @@ def main() -> None:
     if recorder is not None:
         recorder.close()
     source.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -5,7 +5,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -13,7 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, Any
 
-from edfv_ros.child_process import stop_process
+from edfv_ros.child_process import start_module, stop_process
 from edfv_ros.errors import SourceError
 
 STOP_TIMEOUT_S = 5.0
@@ -21,7 +20,7 @@ CHECK_S = 0.1
 
 
 class SimulatedCamera:
-    """Context manager around ``python -m edfv_ros.simulation.live``.
+    """Context manager around a process of :mod:`edfv_ros.simulation.live`.
 
     Args:
         arguments: command line arguments of the simulator.
@@ -33,7 +32,7 @@ class SimulatedCamera:
     """
 
     def __init__(self, arguments: list[str], timeout_s: float = 60.0, cancelled: threading.Event | None = None) -> None:
-        self._command = [sys.executable, "-m", "edfv_ros.simulation.live", *arguments]
+        self._arguments = arguments
         self._timeout_s = timeout_s
         self._cancelled = cancelled or threading.Event()
         self._resources = ExitStack()
@@ -57,14 +56,10 @@ class SimulatedCamera:
         """
         with ExitStack() as stack:
             complaints = stack.enter_context(tempfile.TemporaryFile())
-            # In a session of its own, as Ctrl-C in the terminal is for the node, which then stops the simulator in
-            # order. It ends by itself when it loses its parent, so it does not outlive a node that was killed.
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                start_new_session=True,
+            # Ctrl-C in the terminal is for the node, which then stops the simulator in order. It ends by itself when it
+            # loses its parent, so it does not outlive a node that was killed.
+            process = start_module(
+                "edfv_ros.simulation.live", self._arguments, stdout=subprocess.PIPE, stderr=complaints
             )
             stack.callback(stop_process, process, signal.SIGTERM, STOP_TIMEOUT_S)
             self.announcement = self._wait_until_ready(process, complaints)
