@@ -53,6 +53,15 @@ def test_events_off_the_sensor_go(x: int, y: int) -> None:
     assert check.health.problems == {"out_of_range": 1}
 
 
+@pytest.mark.parametrize("shape", [(10, 21), (11, 20), (20, 10), (5, 10), (480, 640)])
+def test_frames_of_another_resolution_go(shape: tuple[int, int]) -> None:
+    check = HealthCheck(INFO)
+    frames = [Frame(at, 0, np.full(size, at, np.uint8)) for at, size in ((1, (10, 20)), (2, shape), (3, (10, 20)))]
+    passed = check(Packet(frames=tuple(frames))).frames
+    assert [(frame.timestamp_us, int(frame.image.max())) for frame in passed] == [(1, 1), (3, 3)]
+    assert check.health.problems == {"misfit_frames": 1} and check.health.frames == 2
+
+
 def test_gaps_are_counted_within_and_between_packets() -> None:
     check = HealthCheck(INFO)
     check(Packet(events([0, GAP_US, GAP_US + 1])))

@@ -123,9 +123,9 @@ def test_file_source_reads_what_dv_writes(tmp_path: Path, compression: str) -> N
         store.push_back(START_US + index, index % 640, index % 480, index % 3 == 0)
     writer.writeEvents(store)
     writer.writeTrigger(dv.Trigger(START_US + 5, dv.TriggerType.TIMESTAMP_RESET))
-    colour = np.full((4, 6, 3), (0, 0, 255), np.uint8)  # red, in BGR
+    colour = np.full((480, 640, 3), (0, 0, 255), np.uint8)  # red, in BGR
     writer.writeFrame(dv.Frame(START_US + 7, 11, 0, 0, colour, dv.FrameSource.SENSOR))
-    writer.writeFrame(dv.Frame(START_US + 8, np.full((4, 6), 0.5, np.float32)))
+    writer.writeFrame(dv.Frame(START_US + 8, np.full((480, 640), 0.5, np.float32)))
     writer.writeImu(dv.IMU(START_US + 9, 20.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0, 0.0))
     del writer
 
@@ -138,7 +138,7 @@ def test_file_source_reads_what_dv_writes(tmp_path: Path, compression: str) -> N
     assert sample["timestamp"] == START_US + 9
     assert sample["accelerometer_g"].tolist() + sample["gyroscope_deg_s"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     red, half = [frame for p in packets for frame in p.frames]
-    assert (red.timestamp_us, red.exposure_us, red.image.shape) == (START_US + 7, 11, (4, 6))
+    assert (red.timestamp_us, red.exposure_us, red.image.shape) == (START_US + 7, 11, (480, 640))
     assert np.all(red.image == 76) and np.all(half.image == 128)
 
 

@@ -26,6 +26,7 @@ class StreamHealth:
         imu: inertial samples that passed.
         time_reversals: items removed because their time went back.
         out_of_range: items removed because they lie outside the resolution or outside any possible time.
+        misfit_frames: frames removed because they have not the resolution of the events.
         gaps: silences of GAP_US and more between events.
         missed_edges: trigger edges that must be missing, since rising and falling ones did not alternate.
         timestamp_resets: breaks of the clock; times after one are shifted so that they go on ascending.
@@ -40,6 +41,7 @@ class StreamHealth:
     imu: int = 0
     time_reversals: int = 0
     out_of_range: int = 0
+    misfit_frames: int = 0
     gaps: int = 0
     missed_edges: int = 0
     timestamp_resets: int = 0
@@ -151,9 +153,11 @@ class HealthCheck:
         return mended[sound]
 
     def _check_frames(self, frames: tuple[Frame, ...]) -> tuple[Frame, ...]:
-        stamps = np.array([(frame.timestamp_us, index) for index, frame in enumerate(frames)], _STAMP_DTYPE)
+        fitting = [frame for frame in frames if frame.image.shape[::-1] == self._size]
+        self._count(misfit_frames=len(frames) - len(fitting))
+        stamps = np.array([(frame.timestamp_us, index) for index, frame in enumerate(fitting)], _STAMP_DTYPE)
         sound = self._check_array("frames", stamps).tolist()
-        return tuple(replace(frames[index], timestamp_us=time_us) for time_us, index in sound)
+        return tuple(replace(fitting[index], timestamp_us=time_us) for time_us, index in sound)
 
     def _fresh(self, times_us: NDArray[np.int64]) -> "slice | NDArray[np.bool_]":
         if self._opened_us is None or not len(times_us) or times_us.min() >= self._opened_us:
