@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.events.aedat4 import Aedat4Source
-from edfv_ros.events.aedat4_decoding import DamagedError, decode_events, decompress, main_streams
-from edfv_ros.events.aedat4_index import open_recording as open_recording_file
-from edfv_ros.events.aedat4_index import read_index
+from edfv_ros.events.aedat4 import Aedat4Source, time_range_us
 from edfv_ros.events.health import HealthCheck
 from edfv_ros.events.types import Packet
 from edfv_ros.lens.sweep import FocusSweep
@@ -192,27 +189,8 @@ def count_sweeps(recording: SweepRecording) -> int:
 
 
 def event_period_us(path: Path) -> tuple[int, int] | None:
-    """Time stamps of the first and the last event in an AEDAT4 file, without reading what lies between.
-
-    None where the file is damaged or holds no events.
-
-    Raises:
-        SourceError: it is not an AEDAT4 file.
-    """
-    with open_recording_file(path) as file:
-        index = read_index(file, path)
-        number = next((n for n, stream in main_streams(index.container).items() if stream.kind == "events"), -1)
-        spans = list(index.packets.get(number, ()))
-        ends: list[NDArray[np.void]] = []
-        try:
-            for span in spans[:1] + spans[-1:]:
-                file.seek(span.position)
-                ends.append(decode_events(decompress(file.read(span.size), index.container.compression)))
-        except DamagedError:
-            return None
-    if not ends or not len(ends[0]) or not len(ends[-1]):
-        return None
-    return int(ends[0]["timestamp"][0]), int(ends[-1]["timestamp"][-1])
+    """Time stamps of the first and the last event in an AEDAT4 file; see :func:`edfv_ros.events.time_range_us`."""
+    return time_range_us(path)
 
 
 _MISSING_LENS = (

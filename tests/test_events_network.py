@@ -1,6 +1,8 @@
 """Streams over sockets, with dv-processing at the other end and without."""
 
+import errno
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -235,6 +237,39 @@ def test_other_servers_are_told_in_one_line(tmp_path: Path, greeting: bytes, pro
     with serve_once(tmp_path, greeting) as uri, pytest.raises(SourceError, match=problem) as caught:
         open_source(uri)
     assert "\n" not in str(caught.value)
+
+
+def test_dead_peers_are_asked_for_on_every_tcp_stream() -> None:
+    before = open_descriptors()
+    with NetworkSender("tcp://127.0.0.1:0", INFO) as sender:
+        source = open_source(sender.uri)
+        asked = []
+        for descriptor in open_descriptors() - before:
+            if not Path(f"/proc/self/fd/{descriptor}").readlink().name.startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
+                if connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+                    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+                    asked.append([connection.getsockopt(socket.IPPROTO_TCP, option) for option in options])
+        source.close()
+    assert asked == [[2, 1, 3]] * 4
+
+
+def test_peer_that_died_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unanswered(socket.socket):
+        """A socket whose peer answers no more once it has greeted, as the system tells it."""
+
+        def recv(self, size: int, flags: int = 0) -> bytes:
+            if self.gettimeout() == 0.0:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            return super().recv(size, flags)
+
+    with serve_once(tmp_path, network_header(EVENTS_ONLY, "events")) as uri:
+        monkeypatch.setattr(socket, "socket", Unanswered)
+        source = open_source(uri)
+        with pytest.raises(SourceError, match="the connection broke off: Connection timed out; check the network"):
+            read_all(source)
+        source.close()
 
 
 @pytest.mark.parametrize("message", [struct.pack("<ii", 0, -5), struct.pack("<ii", 0, 40) + bytes(40)])

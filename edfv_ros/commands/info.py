@@ -31,7 +31,7 @@ def info(
       edfv info recording.aedat4 --rig rig.yaml
       edfv info sweep --json
     """
-    from edfv_ros.inspection import inspect  # here, because dv-processing takes its time to load
+    from edfv_ros.inspection import inspect  # here, because numpy and pydantic take their time to load
 
     with notices().status(f"reading {escape(str(recording))}"):
         summary = inspect(recording, rig)

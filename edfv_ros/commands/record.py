@@ -39,7 +39,7 @@ def record(
       edfv record tcp://127.0.0.1:7777 --rig rig.yaml --out desk --seconds 10
       edfv record camera:DXA00080 --out events-only
     """
-    from edfv_ros import live_recording  # here, because dv-processing takes its time to load
+    from edfv_ros import live_recording  # here, because numpy and pydantic take their time to load
 
     if seconds is not None and not seconds > 0.0:
         raise EdfvError(f"--seconds {seconds:g}: give a time above 0")

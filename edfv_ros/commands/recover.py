@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from edfv_ros.commands.terminal import results
-from edfv_ros.errors import OutputError
 
 
 def recover(
@@ -23,7 +22,5 @@ def recover(
     """
     from edfv_ros.events import recover as recover_file
 
-    if recovered.suffix != ".aedat4":
-        raise OutputError(f"{recovered}: name the new file with the suffix .aedat4, readers insist on it")
     left_out = recover_file(damaged, recovered)
     results().print(f"{recovered}: recovered, {left_out:,} bytes left out", markup=False)

@@ -1,5 +1,6 @@
 """Where events come from and where they are kept: cameras, files, network streams, the capture process."""
 
+from edfv_ros.events.aedat4 import time_range_us
 from edfv_ros.events.aedat4_writer import Aedat4Writer
 from edfv_ros.events.capture import Capture
 from edfv_ros.events.health import StreamHealth
@@ -25,4 +26,5 @@ __all__ = [
     "TriggerType",
     "open_source",
     "recover",
+    "time_range_us",
 ]

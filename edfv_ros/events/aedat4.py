@@ -22,13 +22,39 @@ from edfv_ros.events.aedat4_decoding import (
     decompress,
     main_streams,
 )
-from edfv_ros.events.aedat4_index import FileIndex, PacketSpan, open_recording, read_index
+from edfv_ros.events.aedat4_index import FileIndex, PacketSpan, PacketSpans, open_recording, read_index
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
 PACKET_EVENTS = 10_000
 PACKET_US = 10_000
 
 Decoded = TypeVar("Decoded")
+
+
+def time_range_us(path: Path) -> tuple[int, int] | None:
+    """Return the times of the first and the last event in an AEDAT4 file, without reading what lies between.
+
+    None where the file holds no events, or the first or last of them are damaged.
+
+    Raises:
+        SourceError: it is not an AEDAT4 file.
+    """
+    with open_recording(path) as file:
+        index = read_index(file, path)
+        streams = main_streams(index.container).items()
+        number = next((number for number, stream in streams if stream.kind == "events"), -1)
+        spans = index.packets.get(number, PacketSpans())
+        if not len(spans):
+            return None
+        ends = []
+        try:
+            for span in (spans[0], spans[-1]):
+                file.seek(span.position)
+                ends.append(decode_events(decompress(file.read(span.size), index.container.compression))["timestamp"])
+        except DamagedError:
+            return None
+    first, last = ends
+    return (int(first[0]), int(last[-1])) if len(first) and len(last) else None
 
 
 class Aedat4Source:
@@ -204,4 +230,4 @@ def _info(path: Path, streams: dict[int, Stream]) -> SourceInfo:
 
 
 def _advice(path: Path) -> str:
-    return f"copy it again, or save what is readable: python3 -m edfv_ros.events.recovery {path} recovered.aedat4"
+    return f"copy it again, or save what is readable: edfv recover {path} recovered.aedat4"

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.events.pixels import grey
+from edfv_ros.events.packing import grey
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame
 
 Buffer = bytes | memoryview
 
 _STREAM_OF_TYPE = {"EVTS": "events", "FRME": "frames", "IMUS": "imu", "TRIG": "triggers"}
 _PIXEL_TYPES = {0: np.uint8, 2: np.uint16, 5: np.float32}  # OpenCV depth codes
-_MAX_DECODED_BYTES = 1 << 30
+_MAX_DECODED_BYTES = 64 << 20  # of one packet: 4 million events, or a frame of 1280 x 720 in float RGB six times
+
+_TOO_LARGE = f"a packet of more than {_MAX_DECODED_BYTES >> 20} MiB"
 
 
 class DamagedError(ValueError):
@@ -237,23 +239,21 @@ def _lz4(payload: Buffer) -> Buffer:
         content: bytes = decompressor.decompress(payload, _MAX_DECODED_BYTES)
     except (RuntimeError, EOFError, MemoryError):
         raise DamagedError("a packet that does not decompress") from None
-    return _complete(content, decompressor.eof)
+    if not decompressor.eof:
+        raise DamagedError("a packet that ends early" if decompressor.needs_input else _TOO_LARGE)
+    return content
 
 
 def _zstd(payload: Buffer) -> Buffer:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_DECODED_BYTES).decompressobj()
     try:
-        content = decompressor.decompress(payload)
+        if zstandard.frame_content_size(payload) > _MAX_DECODED_BYTES:  # -1 where it is not said
+            raise DamagedError(_TOO_LARGE)
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MAX_DECODED_BYTES)
+        content: bytes = decompressor.decompress(payload, max_output_size=_MAX_DECODED_BYTES)
     except (zstandard.ZstdError, MemoryError):
-        raise DamagedError("a packet that does not decompress") from None
-    return _complete(content, decompressor.eof)
-
-
-def _complete(content: bytes, complete: bool) -> bytes:
-    if not complete:
-        raise DamagedError("a packet that ends early")
+        raise DamagedError("a packet that ends early or does not decompress") from None
     return content
 
 

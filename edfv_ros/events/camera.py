@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edfv_ros.errors import SourceError
-from edfv_ros.events.pixels import grey
+from edfv_ros.events.packing import grey, joined
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
 _COMMIT_INTERVAL = timedelta(milliseconds=2)
@@ -104,7 +104,7 @@ class CameraSource:
         except RuntimeError as error:
             raise SourceError(f"{self._name}: the camera broke off: {_first_line(error)}; replug it") from None
         return Packet(
-            _joined([batch.numpy() for batch in events]),
+            joined([batch.numpy() for batch in events], EVENT_DTYPE),
             np.array([(item.timestamp, int(item.type)) for batch in triggers for item in batch], TRIGGER_DTYPE),
             np.array([_imu_row(sample) for batch in samples for sample in batch], IMU_DTYPE),
             tuple(_frame(frame) for frame in frames),
@@ -141,13 +141,6 @@ def _drain(get_next: Callable[[], Any]) -> list[Any]:
     while len(taken) < _MAX_BATCHES and (item := get_next()) is not None:
         taken.append(item)
     return taken
-
-
-def _joined(arrays: list[np.ndarray]) -> np.ndarray:
-    if len(arrays) == 1:
-        return arrays[0]
-    raw = [array.view(np.int64) for array in arrays]  # field by field would be slow
-    return np.concatenate(raw).view(EVENT_DTYPE) if raw else np.empty(0, EVENT_DTYPE)
 
 
 def _imu_row(sample: Any) -> tuple[int, tuple[float, ...], tuple[float, ...]]:

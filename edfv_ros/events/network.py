@@ -1,6 +1,5 @@
 """The streams of a camera on the network as a source of events."""
 
-import contextlib
 import selectors
 import socket
 import struct
@@ -8,9 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from edfv_ros.errors import SourceError
 from edfv_ros.events.addresses import STREAM_ORDER, TcpAddress, UnixAddress, parse_address
@@ -26,6 +22,7 @@ from edfv_ros.events.aedat4_decoding import (
     decompress,
     read_container,
 )
+from edfv_ros.events.packing import joined
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Packet, SourceInfo
 
 _CONNECT_TIMEOUT_S = 3.0
@@ -33,6 +30,8 @@ _READ_TIMEOUT_S = 0.01
 _FAREWELL_S = 0.5  # for what is still under way on the other sockets when the events end
 _RECEIVE_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 28
+# Whoever only listens learns of the death of a machine, or of the cable to it, by asking: here within 5 s of silence.
+_KEEPALIVE = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
 _DECODERS: dict[str, Callable[[Buffer], Any]] = {
     "events": decode_events,
     "triggers": decode_triggers,
@@ -79,7 +78,7 @@ class NetworkSource:
         """Return what arrived, an empty packet when nothing did for 10 ms, None when the server has gone.
 
         Raises:
-            SourceError: what arrives is damaged.
+            SourceError: what arrives is damaged, or the server cannot be reached any more.
         """
         if not self._receivers or (self._ends_at_s is not None and time.monotonic() > self._ends_at_s):
             return None
@@ -90,9 +89,9 @@ class NetworkSource:
             if kind in ready or (kind != "events" and "events" in ready):
                 arrived[kind] = self._receive(kind)
         return Packet(
-            _joined(arrived["events"], EVENT_DTYPE),
-            _joined(arrived["triggers"], TRIGGER_DTYPE),
-            _joined(arrived["imu"], IMU_DTYPE),
+            joined(arrived["events"], EVENT_DTYPE),
+            joined(arrived["triggers"], TRIGGER_DTYPE),
+            joined(arrived["imu"], IMU_DTYPE),
             tuple(arrived["frames"]),
         )
 
@@ -111,6 +110,10 @@ class NetworkSource:
             raise SourceError(
                 f"{self._uri}: the {kind} are damaged: {error}; is this a dv stream, and nothing else writes to it?"
             ) from None
+        except OSError as error:
+            raise SourceError(
+                f"{self._uri}: the connection broke off: {error.strerror}; check the network and the sender"
+            ) from None
         if not connected:
             self._selector.unregister(receiver.connection)
             receiver.connection.close()
@@ -118,13 +121,6 @@ class NetworkSource:
             if kind == "events":
                 self._ends_at_s = time.monotonic() + _FAREWELL_S
         return packets
-
-
-def _joined(arrays: list[NDArray[np.void]], dtype: np.dtype[np.void]) -> NDArray[np.void]:
-    if len(arrays) == 1:
-        return arrays[0]
-    raw = [array.view(np.uint8) for array in arrays]  # field by field would be slow
-    return np.concatenate(raw).view(dtype) if raw else np.empty(0, dtype)
 
 
 @dataclass(slots=True)
@@ -137,13 +133,15 @@ class _Receiver:
     def receive(self) -> tuple[list[Any], bool]:
         """Return the decoded packets that are complete, and whether the connection still stands."""
         connected = True
-        with contextlib.suppress(BlockingIOError):
-            try:
-                received = self.connection.recv(_RECEIVE_BYTES)
-            except ConnectionError:
-                received = b""
+        try:
+            received = self.connection.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            received = b""
+        except ConnectionError:
+            received, connected = b"", False
+        else:
             connected = bool(received)
-            self.buffer += received
+        self.buffer += received
         packets = []
         position = 0
         while position + 8 <= len(self.buffer):
@@ -163,6 +161,10 @@ def _connect(address: TcpAddress | UnixAddress, uri: str, kind: str) -> _Receive
     family = socket.AF_INET if isinstance(address, TcpAddress) else socket.AF_UNIX
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.settimeout(_CONNECT_TIMEOUT_S)
+    if family == socket.AF_INET:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
     try:
         connection.connect(address.of(kind))
         container = read_container(

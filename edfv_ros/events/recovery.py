@@ -1,11 +1,10 @@
-"""Save what is readable of a damaged recording: ``python3 -m edfv_ros.events.recovery DAMAGED.aedat4 NEW.aedat4``."""
+"""Save what is readable of a damaged recording."""
 
 import shutil
 import struct
-import sys
 from pathlib import Path
 
-from edfv_ros.errors import EdfvError, OutputError
+from edfv_ros.errors import OutputError
 from edfv_ros.events.aedat4_decoding import DamagedError, decompress
 from edfv_ros.events.aedat4_index import HEADER_AT, open_recording, read_index
 
@@ -15,8 +14,10 @@ def recover(damaged: Path, recovered: Path) -> int:
 
     Raises:
         SourceError: not even the header can be read.
-        OutputError: the new file cannot be written.
+        OutputError: the new file has not the suffix ``.aedat4``, exists, or cannot be written.
     """
+    if recovered.suffix != ".aedat4":
+        raise OutputError(f"{recovered}: name the new file with the suffix .aedat4, readers insist on it")
     with open_recording(damaged) as file:
         index = read_index(file, damaged)
         end = index.end
@@ -39,21 +40,3 @@ def recover(damaged: Path, recovered: Path) -> int:
         except OSError as error:
             raise OutputError(f"{recovered}: cannot write the recovered recording: {error.strerror}") from None
         return file.seek(0, 2) - end
-
-
-def main(arguments: list[str]) -> int:
-    """Recover one recording; return the exit code."""
-    if len(arguments) != 2:
-        print(__doc__, file=sys.stderr)
-        return 2
-    try:
-        left_out = recover(Path(arguments[0]), Path(arguments[1]))
-    except EdfvError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{arguments[1]}: recovered; {left_out} bytes were left out")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,9 +1,19 @@
-"""Grey images from whatever a camera delivers."""
+"""What cameras deliver, in the form that packets have."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 _TO_8_BIT = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 1 / 257, np.dtype(np.float32): 255.0}
+
+
+def joined(arrays: Sequence[NDArray[np.void]], dtype: np.dtype[np.void]) -> NDArray[np.void]:
+    """Join arrays of ``dtype`` [N] in their order; one alone is returned as it is, none give an empty array."""
+    if len(arrays) == 1:
+        return arrays[0]
+    raw = [array.view(np.uint8) for array in arrays]  # field by field would be slow
+    return np.concatenate(raw).view(dtype) if raw else np.empty(0, dtype)
 
 
 def grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
