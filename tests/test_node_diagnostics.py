@@ -14,7 +14,9 @@ from edfv_ros.pipeline import PipelineStatistics
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
-def running(depths=0, events=0, *, lost=0, dropped=None, state=SessionState.RUNNING, error="", health=None):
+def running(
+    depths=0, events=0, *, lost=0, dropped=None, state=SessionState.RUNNING, error="", health=None, opened_s=0.0
+):
     statistics = PipelineStatistics(
         events=events,
         lost_events=lost,
@@ -27,7 +29,7 @@ def running(depths=0, events=0, *, lost=0, dropped=None, state=SessionState.RUNN
         health=health or StreamHealth(),
         error=None,
     )
-    return SessionStatus(state, error, 0, statistics)
+    return SessionStatus(state, error, 0, statistics, opened_s)
 
 
 def values(status):
@@ -53,6 +55,15 @@ def test_rates_are_of_the_time_since_the_last_look(diagnostics):
     found = values(status)
     assert (found["depth rate (Hz)"], found["event rate (Mev/s)"]) == ("10", "4")
     assert (found["latency p50 (ms)"], found["lens: missed edges"]) == ("12.5", "2")
+
+
+def test_a_pipeline_opened_anew_has_no_rate_yet_whatever_its_counters_are(diagnostics):
+    diagnostics.update(None, running(3, 5_000_000), "", now_s=1.0)
+    reconnected = diagnostics.update(None, running(3, 100_000, opened_s=1.5), "", now_s=2.0)
+    assert (reconnected.level, reconnected.message) == (OK, "measuring depth")
+    assert not [key for key in values(reconnected) if "rate" in key]
+    later = values(diagnostics.update(None, running(5, 2_100_000, opened_s=1.5), "", now_s=3.0))
+    assert (later["depth rate (Hz)"], later["event rate (Mev/s)"]) == ("2", "2")
 
 
 def test_silence_is_a_warning_within_two_seconds_and_says_what_is_missing(diagnostics):

@@ -160,7 +160,7 @@ def test_it_ends_at_once_while_the_source_is_still_opening(ros, rig_path):
     observer, domain_id = ros
     with NodeProcess(domain_id, {"source": "sim", "rig": str(rig_path)}) as node:
         assert observer.wait_for(lambda: "configured" in node.log, START_S), node.log
-        assert node.stop(signal.SIGINT, timeout_s=10.0) == 0
+        assert node.stop(signal.SIGINT, timeout_s=30.0) == 0
         assert node.leftover_processes() == []
         assert "ERROR" not in node.log
         assert "Traceback" not in node.log

@@ -1,6 +1,8 @@
 """Every transition of the depth node, run in the test's process."""
 
+import sys
 import threading
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,11 @@ from rcl_interfaces.msg import ParameterType
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
+from recordings import write_small_recording
 
+from edfv_ros.nodes import depth_setup
 from edfv_ros.nodes.depth_node import DepthNode
-from edfv_ros.nodes.parameters import FIELDS
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 ROOT = Path(__file__).parents[1]
@@ -41,7 +45,8 @@ def make_node(context):
 
     yield make
     for node in nodes:
-        node.trigger_shutdown()
+        with suppress(RuntimeError):  # the test has shut it down
+            node.trigger_shutdown()
         node.destroy_node()
 
 
@@ -64,6 +69,7 @@ def test_configure_opens_no_device_and_cleanup_allows_it_again(make_node):
         ({"source": "file", "path": "/nowhere"}, "/nowhere: no such recording"),
         ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim"),
         ({"near_m": 2.0, "far_m": 1.0}, "far_m = 1 must be above near_m = 2"),
+        ({"device": "gpu"}, "device = 'gpu': allowed is cpu, cuda"),
     ],
 )
 def test_what_is_wrong_is_one_line_in_the_diagnostics(context, make_node, values, message):
@@ -92,6 +98,82 @@ def test_activation_without_a_source_fails_and_leaves_the_node_inactive(make_nod
     assert node.trigger_configure() is SUCCESS
     assert node.trigger_activate() is FAILURE
     assert node.trigger_cleanup() is SUCCESS
+
+
+@pytest.fixture
+def statuses(context):
+    """Spin a node until it has published its next statuses, and return the last."""
+    observer = Observer(context)
+    observer.subscribe(DiagnosticArray, "/diagnostics", 10)
+    received = observer.received["/diagnostics"]
+
+    def after(count, node=None):
+        if node is not None:
+            observer.spin_also(node)
+        wanted = len(received) + count
+        assert observer.wait_for(lambda: len(received) >= wanted, timeout_s=20.0)
+        return received[-1].status[0]
+
+    return after
+
+
+@pytest.mark.parametrize("transition", ["shutdown", "cleanup"])
+def test_autostart_leaves_a_node_alone_that_somebody_else_has_taken_over(make_node, statuses, transition):
+    node = make_node(source="network", path=NOBODY, autostart=True)
+    assert statuses(1, node).level == DiagnosticStatus.ERROR
+    assert getattr(node, f"trigger_{transition}")() is SUCCESS
+    status = statuses(2)  # a retry would have come after the first, and raised where the node is finalised
+    assert (status.level, status.message) == (DiagnosticStatus.OK, "not configured")
+
+
+def test_autostart_does_not_activate_again_what_somebody_else_has_deactivated(make_node, statuses, tmp_path):
+    recording = write_small_recording(tmp_path / "recording")
+    node = make_node(source="file", path=str(recording), rig="", loop=True, autostart=True)
+    for transition in (node.trigger_configure, node.trigger_activate, node.trigger_deactivate):
+        assert transition() is SUCCESS
+    status = statuses(2, node)
+    assert (status.level, status.message) == (DiagnosticStatus.OK, "configured, not active")
+
+
+def test_autostart_configures_and_activates(make_node, statuses, tmp_path):
+    recording = write_small_recording(tmp_path / "recording")
+    node = make_node(source="file", path=str(recording), rig="", loop=True, autostart=True)
+    statuses(2, node)
+    assert node.trigger_deactivate() is SUCCESS
+
+
+def test_a_gpu_that_is_not_there_is_one_line(make_node, statuses, monkeypatch):
+    torch = pytest.importorskip("torch", reason="torch is not installed: the gpu extra")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    node = make_node(source="network", path=NOBODY, device="cuda")
+    assert node.trigger_configure() is FAILURE
+    message = statuses(1, node).message
+    assert message.startswith(f"device = cuda: torch {torch.__version__} finds no GPU: pip install 'edfv_ros[gpu]'")
+    assert "\n" not in message
+
+
+def test_torch_that_is_not_there_is_one_line(make_node, statuses, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    node = make_node(source="network", path=NOBODY, device="cuda")
+    assert node.trigger_configure() is FAILURE
+    message = statuses(1, node).message
+    assert message.startswith("device = cuda: torch does not load") and "pip install 'edfv_ros[gpu]'" in message
+    (corrected,) = node.set_parameters([Parameter("device", value="cpu")])
+    assert corrected.successful and node.trigger_configure() is SUCCESS
+
+
+def test_each_pipeline_has_an_estimator_and_the_device_asked_for(monkeypatch):
+    made = []
+    monkeypatch.setattr(depth_setup, "DepthPipeline", lambda *given, device: made.append((given[3], device)))
+    monkeypatch.setattr(depth_setup, "_require_device", lambda device: None)
+    rig = str(ROOT / "config/rig.yaml")
+    setup = depth_setup.prepare(DepthParameters(source="network", path=NOBODY, rig=rig, device="cuda"))
+    for _ in range(2):
+        with ExitStack() as stack:
+            setup.open_pipeline(lambda output: None, stack, threading.Event())
+    (first, first_device), (second, second_device) = made
+    assert first is not second, "the thread of a pipeline left behind may still be using the first"
+    assert (first_device, second_device) == ("cuda", "cuda")
 
 
 def test_every_parameter_is_declared_with_description_and_limits(make_node):

@@ -22,6 +22,7 @@ class Pipeline:
     def __init__(self, log):
         self._log = log
         self._error = None
+        self.ends_in_time = True
         self.is_running = False
         self.is_open = True
 
@@ -32,6 +33,7 @@ class Pipeline:
     def stop(self):
         self._log.append("stop")
         self.is_running = False
+        return self.ends_in_time
 
     def wait(self, timeout_s):
         return not self.is_running
@@ -84,6 +86,25 @@ def test_stop_stops_the_pipeline_before_what_it_uses():
         assert bench.session.status.state is SessionState.RUNNING
     assert bench.log == ["start", "stop", "release"]
     assert bench.session.status.state is SessionState.STOPPED
+
+
+def test_a_pipeline_that_does_not_end_is_in_the_log(caplog):
+    with Bench() as bench:
+        bench.session.start()
+        bench.pipelines[0].ends_in_time = False
+    assert bench.log == ["start", "stop", "release"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "still busy" in record.getMessage()
+
+
+def test_pipelines_are_told_apart_by_when_they_were_opened():
+    with Bench(at_end=AtEnd.REPEAT) as bench:
+        bench.session.start()
+        first_s = bench.session.status.opened_s
+        assert bench.opened.acquire(timeout=TIMEOUT_S)
+        bench.pipelines[0].end()
+        assert bench.opened.acquire(timeout=TIMEOUT_S)
+    assert bench.session.status.opened_s > first_s > 0, "the last one, also when it has stopped"
 
 
 def test_a_source_that_cannot_be_opened_fails_the_start_and_leaves_nothing_open():

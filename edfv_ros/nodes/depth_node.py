@@ -50,8 +50,9 @@ class DepthNode(CancellableNode):
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._adopt_parameters)
-        if self.get_parameter("autostart").value:
-            self._autostart_timer = self.create_timer(AUTOSTART_PERIOD_S, self._autostart)
+        self._autostart_timer = self.create_timer(AUTOSTART_PERIOD_S, self._autostart)
+        if not self.get_parameter("autostart").value:
+            self._autostart_timer.cancel()
 
     def cancel(self) -> None:
         """Let an activation in progress fail soon; called from another thread before the executor is stopped."""
@@ -72,15 +73,20 @@ class DepthNode(CancellableNode):
             super().on_deactivate(state)
         return result
 
+    # Autostart never deactivates, cleans up or shuts down: where that is asked for, somebody else has taken over.
+
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._autostart_timer.cancel()
         result = self._attempt(self._stop)
         super().on_deactivate(state)
         return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._autostart_timer.cancel()
         return self._attempt(self._release)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._autostart_timer.cancel()
         return self._attempt(self._release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -1,11 +1,13 @@
 """Keeps a depth pipeline running: starts it, and starts it again after its source broke. No ROS in here."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from edfv_ros.errors import EdfvError, SourceError
 from edfv_ros.pipeline import DepthPipeline, PipelineStatistics
@@ -15,6 +17,8 @@ OPEN_CHECK_S = 0.02
 OPEN_TIMEOUT_S = 30.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 8.0
+
+logger = logging.getLogger(__name__)
 
 
 class SessionState(Enum):
@@ -43,12 +47,21 @@ class SessionStatus:
         error: why it is waiting, one line; empty otherwise.
         reconnects: how often it was started again after an error.
         statistics: of the pipeline now running or the last one; None before the first.
+        opened_s: when that pipeline was opened, on the monotonic clock; tells pipelines apart.
     """
 
     state: SessionState
     error: str
     reconnects: int
     statistics: PipelineStatistics | None
+    opened_s: float
+
+
+class _Opened(NamedTuple):
+    """A pipeline and when it was opened, in one piece, so that other threads never mix two."""
+
+    pipeline: DepthPipeline
+    time_s: float
 
 
 class DepthSession:
@@ -76,17 +89,17 @@ class DepthSession:
         self._on_error = on_error
         self._on_recovery = on_recovery
         self._resources = ExitStack()
-        self._pipeline: DepthPipeline | None = None
+        self._opened: _Opened | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="depth session")
-        self._status = SessionStatus(SessionState.STOPPED, "", 0, None)
+        self._status = SessionStatus(SessionState.STOPPED, "", 0, None, 0.0)
 
     @property
     def status(self) -> SessionStatus:
-        pipeline, status = self._pipeline, self._status
-        if pipeline is None:
+        opened, status = self._opened, self._status
+        if opened is None:
             return status
-        return SessionStatus(status.state, status.error, status.reconnects, pipeline.statistics())
+        return replace(status, statistics=opened.pipeline.statistics(), opened_s=opened.time_s)
 
     def start(self) -> None:
         """Open the source and run.
@@ -113,11 +126,11 @@ class DepthSession:
     def _open(self) -> None:
         with ExitStack() as stack:
             pipeline = self._open_pipeline(stack, self._stopping)
-            stack.callback(pipeline.stop)
+            stack.callback(_stop, pipeline)
             pipeline.start()
             self._wait_until_open(pipeline)
             self._resources = stack.pop_all()
-        self._pipeline = pipeline
+        self._opened = _Opened(pipeline, time.monotonic())
 
     def _wait_until_open(self, pipeline: DepthPipeline) -> None:
         """Wait until a started pipeline has opened its source, or has come to its end already.
@@ -138,23 +151,21 @@ class DepthSession:
             raise SourceError(error)
 
     def _close(self) -> None:
-        pipeline = self._pipeline
         self._resources.close()
-        if pipeline is not None:
-            self._status = self.status
-        self._pipeline = None
+        self._status = self.status
+        self._opened = None
 
     def _set(self, state: SessionState, error: str = "", reconnects: int | None = None) -> None:
         last = self._status
         count = last.reconnects if reconnects is None else reconnects
-        self._status = SessionStatus(state, error, count, last.statistics)
+        self._status = replace(last, state=state, error=error, reconnects=count)
 
     def _watch(self) -> None:
         while not self._stopping.wait(PIPELINE_CHECK_S):
-            pipeline = self._pipeline
-            if pipeline is None or pipeline.is_running:
+            opened = self._opened
+            if opened is None or opened.pipeline.is_running:
                 continue
-            error = pipeline.statistics().error
+            error = opened.pipeline.statistics().error
             self._close()
             if error is None and self._at_end is AtEnd.STOP:
                 self._set(SessionState.ENDED)
@@ -188,3 +199,8 @@ class DepthSession:
             if error:
                 self._on_recovery()
             return
+
+
+def _stop(pipeline: DepthPipeline) -> None:
+    if not pipeline.stop():
+        logger.warning("the depth pipeline is still busy and was left behind: it ends with the work it is at")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edfv_ros.depth import DepthEstimator, open_estimator
-from edfv_ros.errors import RigError
+from edfv_ros.depth import open_estimator
+from edfv_ros.errors import EdfvError, RigError
 from edfv_ros.events import Capture
 from edfv_ros.events.addresses import parse_address
 from edfv_ros.lens.driver import LensDriver
@@ -16,16 +16,16 @@ from edfv_ros.lens.sweeping import borrowed_lens, start_sweeping
 from edfv_ros.lens.sync import SweepSource, open_sweeps
 from edfv_ros.nodes.depth_session import AtEnd
 from edfv_ros.nodes.parameters import DepthParameters
-from edfv_ros.nodes.share import config_file
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.pipeline import DepthOutput, DepthPipeline
 from edfv_ros.recording import open_recording
 from edfv_ros.rig import Rig, load_rig
+from edfv_ros.share import config_file
 
 
 @dataclass(frozen=True)
 class DepthSetup:
-    """Everything a pipeline needs, checked; opens nothing but the estimator.
+    """Everything a pipeline needs, checked; nothing is open.
 
     Attributes:
         parameters: what the user asked for.
@@ -33,7 +33,6 @@ class DepthSetup:
         rig_path: where it was read.
         uri: where events come from; empty where the simulated camera will say.
         recording: folder of the sweep recording, None for live sources.
-        estimator: made for this rig.
     """
 
     parameters: DepthParameters
@@ -41,7 +40,6 @@ class DepthSetup:
     rig_path: Path
     uri: str
     recording: Path | None
-    estimator: DepthEstimator
 
     @property
     def source_name(self) -> str:
@@ -60,6 +58,8 @@ class DepthSetup:
     ) -> DepthPipeline:
         """Make a pipeline, ready to be started; what it needs beside itself is opened into the stack.
 
+        Each has an estimator of its own: the thread of the one before may still be using the last.
+
         Raises:
             EdfvError: the source cannot be opened.
         """
@@ -73,8 +73,9 @@ class DepthSetup:
             rig,
             partial(Capture, uri, real_time=self.recording is not None),
             partial(self._open_sweeps, rig, lens),
-            self.estimator,
+            open_estimator(self.parameters.estimator, rig),
             on_depth,
+            device=self.parameters.device,
         )
 
     def _open_sweeps(self, rig: Rig, lens: LensDriver | None) -> SweepSource:
@@ -89,12 +90,13 @@ def _with_lens_port(rig: Rig, port: str) -> Rig:
 
 
 def prepare(parameters: DepthParameters) -> DepthSetup:
-    """Check parameters, rig, path and model; open no device.
+    """Check parameters, rig, path, estimator and GPU; open no camera and no lens.
 
     Raises:
         EdfvError: one of them is missing or wrong.
     """
     parameters.require_path()
+    _require_device(parameters.device)
     rig_path = Path(parameters.rig).expanduser() if parameters.rig else None
     recording, uri = None, ""
     if parameters.source == "file":
@@ -113,5 +115,18 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
-    estimator = open_estimator(parameters.estimator, rig)
-    return DepthSetup(parameters, rig, rig_path or Path(), uri, recording, estimator)
+    open_estimator(parameters.estimator, rig)  # fails now where it would later, and leaves its tables behind
+    return DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
+
+
+def _require_device(device: str) -> None:
+    """Check that PyTorch is there and sees a GPU where one is asked for."""
+    if device == "cpu":
+        return
+    advice = "pip install 'edfv_ros[gpu]' on a machine with an NVIDIA driver, or set device to cpu"
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        raise EdfvError(f"device = {device}: torch does not load ({error}): {advice}") from None
+    if not torch.cuda.is_available():
+        raise EdfvError(f"device = {device}: torch {torch.__version__} finds no GPU: {advice}")

@@ -17,6 +17,7 @@ SILENT_AFTER_S = 2.0
 @dataclass(frozen=True, slots=True)
 class _Sample:
     time_s: float
+    opened_s: float
     statistics: PipelineStatistics
 
 
@@ -61,8 +62,8 @@ class DepthDiagnostics:
         self, session: SessionStatus, now: PipelineStatistics, values: dict[str, object], now_s: float
     ) -> tuple[bytes, str]:
         """Level and message of a session, filling ``values`` with its counters."""
-        last, self._last = self._last, _Sample(now_s, now)
-        if last is None or now.sweeps < last.statistics.sweeps:  # the first look at this pipeline
+        last, self._last = self._last, _Sample(now_s, session.opened_s, now)
+        if last is None or session.opened_s != last.opened_s:  # the first look at this pipeline
             last = None
             self._depth_seen_s = now_s
         values |= {"state": session.state.value, "reconnects": session.reconnects}

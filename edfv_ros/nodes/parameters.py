@@ -16,6 +16,7 @@ from edfv_ros.depth import ESTIMATORS
 from edfv_ros.errors import EdfvError
 
 SOURCES = ("camera", "file", "network", "sim")
+DEVICES = ("cpu", "cuda")
 FRAME_NAME_PATTERN = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -62,8 +63,14 @@ class DepthParameters:
         "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
     )
     estimator: str = _parameter("reversal", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
+    device: str = _parameter(
+        "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
+    )
     autostart: bool = _parameter(
-        True, "Configure and activate at start, and keep trying. Set false under a lifecycle manager."
+        True,
+        "Configure and activate at start. Where the source cannot be opened, activating is tried again, at first after "
+        "1 s, later every 8 s; a failed configure is not tried again, and a deactivate, cleanup or shutdown by "
+        "somebody else ends the retries. Set false under a lifecycle manager.",
     )
     loop: bool = _parameter(False, "For source file: start again at its end.")
     confidence_threshold: float = _parameter(
