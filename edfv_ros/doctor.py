@@ -16,18 +16,21 @@ Status = Literal["ok", "missing", "broken"]
 
 INIVATION_USB_VENDOR = "152a"
 PYTHON_OLDEST, PYTHON_NEWEST = (3, 10), (3, 12)
-SHARED_MEMORY_NEEDED_MIB = 256
+SHARED_MEMORY_WANTED_MIB = 256  # 64 for each process that publishes or shows depth (config/fastdds.xml)
 CORES_WANTED = 2
 NEEDED_PACKAGES = {
     "numpy": "numpy",
     "numba": "numba",
     "opencv-python-headless": "cv2",
     "dv-processing": "dv_processing",
-    "onnxruntime": "onnxruntime",
     "lz4": "lz4",
+    "zstandard": "zstandard",
     "pyserial": "serial",
     "pydantic": "pydantic",
     "PyYAML": "yaml",
+    "threadpoolctl": "threadpoolctl",
+    "typer": "typer",
+    "rich": "rich",
     "matplotlib": "matplotlib",
 }
 UDEV_RULE_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
@@ -58,8 +61,8 @@ def examine() -> list[Check]:
     return [
         check_python(),
         *check_packages(),
+        check_numba_cache(),
         check_cores(),
-        check_shared_memory(),
         check_memfd(),
         check_udev_rule(),
         *check_usb(),
@@ -97,11 +100,28 @@ def _check_package(distribution: str, module: str) -> Check:
         if error.name == module:
             return Check("software", distribution, "broken", "not installed", f"pip install {distribution}")
         return Check("software", distribution, "broken", f"{error.name} is not installed", f"pip install {error.name}")
-    except ImportError as error:  # a shared library the wheel expects of the system
-        reason = str(error).splitlines()[0]
+    except (ImportError, OSError) as error:  # a shared library the wheel expects of the system
+        reason = _first_line(error)
         advice = "apt install libatomic1" if "libatomic" in reason else f"pip install --force-reinstall {distribution}"
         return Check("software", distribution, "broken", f"does not load: {reason}", advice)
     return Check("software", distribution, "ok", _version(distribution) or "version unknown")
+
+
+def check_numba_cache() -> Check:
+    """Compiled kernels can be kept; where they cannot, numba refuses to define them."""
+    advice = "export NUMBA_CACHE_DIR=<a writable folder>, or make the package's folder or the home folder writable"
+    try:
+        from edfv_ros.volume.kernels import accumulate
+    except ImportError:
+        return Check("software", "numba cache", "missing", "numba is not loaded, see above")
+    except RuntimeError as error:
+        return Check("software", "numba cache", "broken", _first_line(error), advice)
+    return Check("software", "numba cache", "ok", accumulate.stats.cache_path)
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _version(distribution: str) -> str:
@@ -119,20 +139,8 @@ def check_cores(cores: int | None = None) -> Check:
     return Check("machine", "CPU cores", "missing", str(cores), "expect lost events: capture and depth share this core")
 
 
-def check_shared_memory(path: Path = Path("/dev/shm"), needed_mib: int = SHARED_MEMORY_NEEDED_MIB) -> Check:
-    """Room for the ring that carries events from the capture process."""
-    name = str(path)
-    if not path.is_dir() or not os.access(path, os.W_OK):
-        return Check("machine", name, "broken", "not writable", f"mount a tmpfs there, {needed_mib} MiB or more")
-    free_mib = shutil.disk_usage(path).free // 2**20
-    if free_mib < needed_mib:
-        advice = f"free some or mount it larger, {needed_mib} MiB or more; docker run --shm-size=1g"
-        return Check("machine", name, "broken", f"{free_mib} MiB free", advice)
-    return Check("machine", name, "ok", f"{free_mib} MiB free")
-
-
 def check_memfd() -> Check:
-    """Anonymous shared memory, which vanishes with its last process."""
+    """Anonymous shared memory: the ring that carries events from the capture process."""
     try:
         os.close(os.memfd_create("edfv-doctor"))
     except (AttributeError, OSError) as error:
@@ -190,11 +198,9 @@ def check_camera() -> Check:
         return Check("camera", "dv-processing", "missing", "not loaded, see above")
     try:
         found = dv.io.camera.discover()
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        return Check(
-            "camera", "dv-processing", "missing", reason, "update the camera's firmware in DV, check the cable"
-        )
+    except Exception as error:  # RuntimeError, IndexError, ValueError, OSError: whatever its C++ throws comes through
+        advice = "update the camera's firmware in DV, check the cable"
+        return Check("camera", "dv-processing", "missing", _first_line(error), advice)
     if not found:
         return Check("camera", "dv-processing", "missing", "finds no camera", "edfv run and edfv simulate need none")
     return Check("camera", "dv-processing", "ok", "finds " + ", ".join(_camera_name(camera) for camera in found))
@@ -236,7 +242,7 @@ def check_torch() -> Check:
     try:
         import torch
     except (ImportError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         return Check("GPU", "torch", "missing", f"does not load: {reason}", "pip install --force-reinstall torch")
     if torch.cuda.is_available():
         return Check("GPU", "torch", "ok", f"{torch.__version__}, {torch.cuda.get_device_name(0)}")
@@ -248,8 +254,8 @@ def check_onnx_providers() -> Check:
     """What ONNX Runtime can run networks on."""
     try:
         import onnxruntime
-    except ImportError:
-        return Check("GPU", "ONNX Runtime", "missing", "not loaded, see above")
+    except (ImportError, OSError):
+        return Check("GPU", "ONNX Runtime", "missing", "not loaded: needed for networks", "pip install onnxruntime")
     providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
     return Check("GPU", "ONNX Runtime", "ok", ", ".join(providers))
 
@@ -264,7 +270,7 @@ def check_ros(environment: dict[str, str] | None = None) -> list[Check]:
     try:
         importlib.import_module("rclpy")
     except ImportError as error:
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         return [Check("ROS 2", "rclpy", "missing", f"does not load: {reason}", "use the Python that ROS was built for")]
     origin = f"ROS {distribution}" if distribution else f"wheels {_version('ros-rclpy') or _version('rclpy')}"
     checks = [Check("ROS 2", "rclpy", "ok", origin)]
@@ -274,4 +280,19 @@ def check_ros(environment: dict[str, str] | None = None) -> list[Check]:
         checks.append(Check("ROS 2", "launch and tf", "missing", f"no {' and no '.join(absent)}", advice))
     else:
         checks.append(Check("ROS 2", "launch and tf", "ok", "launch_ros, tf2_msgs"))
-    return checks
+    return [*checks, check_shared_memory()]
+
+
+def check_shared_memory(path: Path = Path("/dev/shm"), wanted_mib: int = SHARED_MEMORY_WANTED_MIB) -> Check:
+    """Room for Fast DDS, which carries depth images and clouds between processes. Nothing else is kept there."""
+    name = str(path)
+    advice = (
+        f"Fast DDS wants {wanted_mib} MiB there for depth images and clouds: free some or mount it larger "
+        "(docker run --shm-size=1g)"
+    )
+    if not path.is_dir() or not os.access(path, os.W_OK):
+        return Check("ROS 2", name, "missing", "not writable", advice)
+    free_mib = shutil.disk_usage(path).free // 2**20
+    if free_mib < wanted_mib:
+        return Check("ROS 2", name, "missing", f"{free_mib} MiB free", advice)
+    return Check("ROS 2", name, "ok", f"{free_mib} MiB free")

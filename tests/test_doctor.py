@@ -1,6 +1,9 @@
 """The checks of edfv doctor on machines made up of folders."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,10 +39,56 @@ def test_cores() -> None:
 
 
 def test_shared_memory(tmp_path: Path) -> None:
-    assert doctor.check_shared_memory(tmp_path, needed_mib=0).status == "ok"
-    assert doctor.check_shared_memory(tmp_path, needed_mib=2**40).status == "broken"
-    assert doctor.check_shared_memory(tmp_path / "absent").status == "broken"
+    assert doctor.check_shared_memory(tmp_path, wanted_mib=0).status == "ok"
+    small, absent = doctor.check_shared_memory(tmp_path, wanted_mib=2**40), doctor.check_shared_memory(tmp_path / "no")
+    for check in (small, absent):
+        assert (check.group, check.status) == ("ROS 2", "missing"), "only Fast DDS keeps anything there"
+        assert "Fast DDS" in check.advice and "--shm-size" in check.advice
     assert doctor.check_memfd().status == "ok"
+
+
+def test_the_network_runtime_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    check = doctor.check_onnx_providers()
+    assert check.status == "missing" and "needed for networks" in check.finding and check.advice
+    assert "onnxruntime" not in doctor.NEEDED_PACKAGES
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("USB error\nsecond line"), IndexError(), ValueError("no such name"), OSError(5, "no access")]
+)
+def test_whatever_the_camera_library_raises_is_a_finding(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    dv = pytest.importorskip("dv_processing", reason="dv-processing is not installed")
+
+    def discover() -> None:
+        raise error
+
+    monkeypatch.setattr(dv.io.camera, "discover", discover)
+    check = doctor.check_camera()
+    assert check.status == "missing" and check.finding and "\n" not in check.finding and check.advice
+
+
+def test_numba_cache() -> None:
+    check = doctor.check_numba_cache()
+    assert check.status == "ok" and Path(check.finding).is_dir()
+
+
+def test_numba_without_a_place_for_its_cache(tmp_path: Path) -> None:
+    """In a process of its own: neither the package's folders nor the home folder nor NUMBA_CACHE_DIR take a file."""
+    package = tmp_path / "edfv_ros"
+    shutil.copytree(doctor.__file__.rpartition("/")[0], package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in (package, *(path for path in package.rglob("*") if path.is_dir())):
+        (folder / "__pycache__").touch()
+    no_folder = tmp_path / "file"
+    no_folder.touch()
+    places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"), str(no_folder / "below"))
+    code = "from edfv_ros.doctor import check_numba_cache as c; x = c(); print(x.status, x.finding, x.advice, sep='|')"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ | places | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    status, finding, advice = ended.stdout.strip().split("|")
+    assert status == "broken" and "cannot cache" in finding and "NUMBA_CACHE_DIR" in advice
 
 
 def test_udev_rule(tmp_path: Path) -> None:
