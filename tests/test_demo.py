@@ -11,6 +11,8 @@ import yaml
 
 pytest.importorskip("rclpy", reason="ROS is not installed: neither a ROS environment nor the ros-wheels extra")
 
+from edfv_ros.demo.sample import saturating_sum
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -43,3 +45,9 @@ def test_a_missing_rig_is_one_line(tmp_path):
     assert result.returncode == 2
     assert "no such rig file" in result.stdout.replace("\n", " ")
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_event_counts_of_two_sweeps_stay_at_the_highest_count():
+    total = saturating_sum(np.array([1, 40_000, 65_535], np.uint16), np.array([2, 40_000, 65_535], np.uint16))
+    assert total.dtype == np.uint16
+    assert total.tolist() == [3, 65_535, 65_535]

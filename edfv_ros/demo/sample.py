@@ -11,6 +11,7 @@ from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.pipeline import snapshots
 from edfv_ros.rig import Rig
 from edfv_ros.volume import VolumeRing
+from edfv_ros.volume.kernels import EVENT_COUNT_MAX
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def take_sample(uri: str, rig: Rig) -> SweepSample:
                     continue
                 return SweepSample(
                     latest.counts.copy(),
-                    latest.event_count + opposite.event_count,
+                    saturating_sum(latest.event_count, opposite.event_count),
                     latest.events,
                     latest.sweep.direction,
                     None if snapshot.frame is None else snapshot.frame.image,
@@ -55,3 +56,8 @@ def take_sample(uri: str, rig: Rig) -> SweepSample:
             finally:
                 snapshot.release()
     raise SourceError(f"{uri}: the stream ended before two sweeps were complete")
+
+
+def saturating_sum(first: NDArray[np.uint16], second: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """Sum of two event counts, uint16 [H, W], that stays at the highest count instead of wrapping round."""
+    return first + np.minimum(second, EVENT_COUNT_MAX - first)
