@@ -1,17 +1,73 @@
 """The package as ROS tools see it: manifest, launch file, configuration."""
 
+import ast
 import importlib.util
 import os
+import re
+import runpy
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import yaml
 
 import edfv_ros
+from edfv_ros.doctor import NEEDED_PACKAGES
 
 ROOT = Path(__file__).parents[1]
+
+# Distributions and rosdep keys where they are not called as the module is.
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "serial": "pyserial", "yaml": "pyyaml"}
+ROSDEP_KEYS = {
+    "cv2": "python3-opencv",
+    **{name: f"python3-{name}" for name in ("matplotlib", "numba", "numpy", "rich", "serial", "typer", "yaml")},
+}
+OPTIONAL = {"torch", "onnxruntime"}
+FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "pydantic", "threadpoolctl", "zstandard"}
+STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
+NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"}
+WITH_RCLPY = {"ament_index_python", "builtin_interfaces", "rcl_interfaces"}
+MESSAGES = {"diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs"}
+ROS_PACKAGES = {"rclpy"} | MESSAGES | WITH_RCLPY | NOT_ON_PYPI
+TOOLS = {"setuptools", "ruff", "mypy", "types-pyyaml", "onnxruntime-gpu"}  # needed, imported under no name of theirs
+
+
+def imports(*folders):
+    """Modules that the Python files of these folders import, without the standard library's and our own."""
+    found = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(node.module.partition(".")[0])
+    return found - sys.stdlib_module_names - {"edfv_ros"} - {path.stem for path in (ROOT / "tests").glob("*.py")}
+
+
+def distributions(modules):
+    """What the modules are called on PyPI."""
+    names = {DISTRIBUTIONS.get(name, name).replace("_", "-") for name in modules - NOT_ON_PYPI - WITH_RCLPY}
+    ros = {name.replace("_", "-") for name in ROS_PACKAGES}
+    return {f"ros-{name}" if name in ros else name for name in names}
+
+
+def test_setup_asks_for_what_is_imported_and_nothing_else(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with mock.patch("setuptools.setup") as setup:
+        runpy.run_path("setup.py")
+    given = setup.call_args.kwargs
+    lines = [*given["install_requires"], *(line for lines in given["extras_require"].values() for line in lines)]
+    always, asked = (
+        {re.match(r"[\w-]+", line)[0].lower() for line in part} for part in (given["install_requires"], lines)
+    )
+    imported = distributions(imports("edfv_ros", "launch", "tests") - {"catkin_pkg"})  # the last comes with ROS
+    assert imported - asked == set()
+    assert asked - imported - TOOLS == set()
+    needed = distributions(imports("edfv_ros") - ROS_PACKAGES - OPTIONAL)
+    assert needed - always == set(), "what is not optional comes without an extra"
+    assert {name.lower() for name in NEEDED_PACKAGES} == needed, "edfv doctor looks at all of them"
 
 
 def test_manifest_names_what_the_package_uses():
@@ -21,9 +77,14 @@ def test_manifest_names_what_the_package_uses():
     assert manifest.findtext("version") == edfv_ros.__version__
     assert manifest.findtext("license") == "Apache-2.0"
     assert manifest.findtext("export/build_type") == "ament_python"
-    needed = {item.text for item in manifest.findall("exec_depend")}
-    messages = {"sensor_msgs", "std_msgs", "geometry_msgs", "diagnostic_msgs", "tf2_msgs", "rcl_interfaces"}
-    assert {"rclpy", "launch", "launch_ros", *messages} <= needed
+    used = imports("edfv_ros", "launch")
+    needed = {ROSDEP_KEYS.get(name, name) for name in used - FROM_PIP_ALONE}
+    assert {item.text for item in manifest.findall("exec_depend")} == needed | STARTED_BY_THE_LAUNCH_FILE
+    test_needed = {item.text for item in manifest.findall("test_depend")}
+    assert test_needed == (imports("tests") & ROS_PACKAGES) - used | {"python3-pytest"}
+    comment = " ".join((ROOT / "package.xml").read_text(encoding="utf-8").split())
+    for name in FROM_PIP_ALONE - OPTIONAL:
+        assert f" {name.replace('_', '-')}" in comment, f"{name} comes from pip: the comment says so"
     order = [child.tag for child in manifest]
     assert order.index("maintainer") < order.index("license") < order.index("exec_depend") < order.index("export")
 
@@ -44,7 +105,7 @@ def test_fast_dds_profile_gives_large_messages_room():
 
 
 def test_profile_is_for_us_unless_the_user_has_one():
-    from edfv_ros.nodes.share import fast_dds_environment
+    from edfv_ros.nodes.fast_dds import fast_dds_environment
 
     ours = fast_dds_environment({})
     assert Path(ours["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
