@@ -97,26 +97,28 @@ def _follow(
     status = RecordingStatus()
     began_s = time.monotonic()
     reported_s = -1.0
-    while not stop.is_set() and (seconds is None or status.seconds < seconds):
-        packet = capture.read(_READ_TIMEOUT_S)
-        status.seconds = time.monotonic() - began_s
-        if packet is None:
-            break
-        status.events += len(packet.events)
-        status.frames += len(packet.frames)
-        status.triggers += len(packet.triggers)
-        status.imu += len(packet.imu)
-        status.lost_events += packet.lost_events
+    try:
+        while not stop.is_set() and (seconds is None or status.seconds < seconds):
+            packet = capture.read(_READ_TIMEOUT_S)
+            status.seconds = time.monotonic() - began_s
+            if packet is None:
+                break
+            status.events += len(packet.events)
+            status.frames += len(packet.frames)
+            status.triggers += len(packet.triggers)
+            status.imu += len(packet.imu)
+            status.lost_events += packet.lost_events
+            if follower is not None:
+                follower.observe(packet)
+                status.sweeps, status.problem = follower.sweeps, follower.problem
+            capture.release(len(packet.events))
+            if status.seconds - reported_s >= _READ_TIMEOUT_S:
+                on_progress(status)
+                reported_s = status.seconds
+    finally:  # the last sweep is known where the source broke, too
         if follower is not None:
-            follower.observe(packet)
+            follower.finish()
             status.sweeps, status.problem = follower.sweeps, follower.problem
-        capture.release(len(packet.events))
-        if status.seconds - reported_s >= _READ_TIMEOUT_S:
-            on_progress(status)
-            reported_s = status.seconds
-    if follower is not None:
-        follower.finish()
-        status.sweeps, status.problem = follower.sweeps, follower.problem
     on_progress(status)
     return status
 

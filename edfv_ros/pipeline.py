@@ -4,7 +4,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 import numpy as np
 
@@ -27,18 +28,21 @@ _LATENCIES_KEPT = 256
 logger = logging.getLogger(__name__)
 
 
-def snapshots(rig: Rig, capture: Capture, sweeps: SweepSource, *, ring: VolumeRing) -> Iterator[SweepSnapshot]:
+def snapshots(
+    rig: Rig, capture: Capture, sweeps: SweepSource, *, ring: VolumeRing
+) -> Generator[SweepSnapshot, None, None]:
     """Read a capture to its end and yield every whole sweep; the caller releases each snapshot.
 
-    Nothing is skipped: the next sweep is read when it is asked for. A snapshot's index counts the sweeps of the lens,
-    those that were dropped for not being whole included.
+    Nothing is skipped: the next sweep is read when it is asked for. A snapshot's index is the number of its sweep, so
+    sweeps that were missed or not whole leave a gap in it.
 
     Raises:
         SourceError, LensError, RigError: the source broke, there are no sweeps, the camera is not the rig's.
     """
     assembler = make_assembler(rig, capture, sweeps, ring)
-    for closed in assembled(capture, assembler):
-        yield closed.snapshot
+    with closing(assembled(capture, assembler)) as sweeps_in_turn:
+        for closed in sweeps_in_turn:
+            yield closed.snapshot
 
 
 def make_assembler(rig: Rig, capture: Capture, sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
@@ -49,8 +53,8 @@ def make_assembler(rig: Rig, capture: Capture, sweeps: SweepSource, ring: Volume
 
 def assembled(
     capture: Capture, assembler: SweepAssembler, stop: threading.Event | None = None
-) -> Iterator[ClosedSweep]:
-    """Read, accumulate, close: until the source ends or ``stop`` is set."""
+) -> Generator[ClosedSweep, None, None]:
+    """Read, accumulate, close: until the source ends or ``stop`` is set. Closing it lets go of what it holds."""
     try:
         while stop is None or not stop.is_set():
             packet = capture.read(READ_TIMEOUT_S)
@@ -73,7 +77,6 @@ class DepthPipeline:
         open_sweeps: makes the sweep source; called in the reading thread once the capture is open.
         estimator: used by the estimating thread only.
         on_depth: called in the estimating thread; must not block for long.
-        on_error: called once, in the thread that failed, with what ended the pipeline.
         device: where volumes are kept, ``cpu`` or a torch device.
     """
 
@@ -85,7 +88,6 @@ class DepthPipeline:
         estimator: DepthEstimator,
         on_depth: Callable[[DepthOutput], None],
         *,
-        on_error: Callable[[Exception], None] | None = None,
         device: str = "cpu",
     ) -> None:
         self._rig = rig
@@ -93,7 +95,6 @@ class DepthPipeline:
         self._open_sweeps = open_sweeps
         self._estimator = estimator
         self._on_depth = on_depth
-        self._on_error = on_error
         self._device = device
         self._stop = threading.Event()
         self._slot = NewestSlot[ClosedSweep]()
@@ -119,7 +120,13 @@ class DepthPipeline:
         """Stop both threads and wait; false where one has not ended in time."""
         self._stop.set()
         self._slot.close()
-        return self.wait(timeout_s)
+        ended = self.wait(timeout_s)
+        late = [
+            thread.name for thread in self._threads if thread.is_alive() and thread is not threading.current_thread()
+        ]
+        if late:
+            logger.warning("%s did not end within %g s and goes on", " and ".join(late), timeout_s)
+        return ended
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of the source, an error or :meth:`stop`; false where it has not come in time."""
@@ -193,7 +200,7 @@ class DepthPipeline:
             self._on_depth(output)
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Run a thread; whatever ends it early ends the other one too and is reported once."""
+        """Run a thread; whatever ends it early ends the other one too, and the first of it is what is reported."""
         try:
             work()
         except Exception as error:
@@ -203,11 +210,8 @@ class DepthPipeline:
                     self._error = _one_line(error)
             self._stop.set()
             self._slot.close()
-            if first:
-                if not isinstance(error, EdfvError):
-                    logger.exception("internal error in the depth pipeline")
-                if self._on_error is not None:
-                    self._on_error(error)
+            if first and not isinstance(error, EdfvError):
+                logger.exception("internal error in the depth pipeline")
 
 
 def _one_line(error: Exception) -> str:

@@ -19,7 +19,6 @@ UNCOVERED_RATIO = 0.1
 FULL_RATIO = 0.75
 """Part of the capture's ring that may wait for a sweep before the oldest half is given up."""
 
-_RING_FULL = "ring full before the sweep was known"
 _ADJACENT_RATIO = 0.5
 _KEPT_FRAMES = 64
 
@@ -59,7 +58,7 @@ class SweepAssembler:
         self._open: FocusSweep | None = None
         self._received_s = 0.0
         self._previous: SweepVolume | None = None
-        self._index = -1
+        self._given_up_until_us = 0
         self.events = 0
         self.lost_events = 0
         self.sweeps = 0
@@ -108,17 +107,22 @@ class SweepAssembler:
     def _next_sweep(self) -> FocusSweep | None:
         """Open the next sweep whose beginning the events cover."""
         while (sweep := self._sweeps.take()) is not None:
-            self._index += 1
             self._held.drop_until(sweep.start_us)
             if self._held.covered_from_us > sweep.start_us + UNCOVERED_RATIO * (sweep.end_us - sweep.start_us):
-                reason = _RING_FULL if self.unplaced_events else "events begin inside the sweep"
-                self.dropped_sweeps[reason] += 1
+                self.dropped_sweeps[self._why_late(sweep)] += 1
             elif not self._ring.open(sweep):
                 self.dropped_sweeps["all volumes are held"] += 1
             else:
                 self._open = sweep
                 return sweep
         return None
+
+    def _why_late(self, sweep: FocusSweep) -> str:
+        if sweep.start_us < self._held.first_us:
+            return "events begin inside the sweep"
+        if sweep.start_us < self._given_up_until_us:
+            return "ring full before the sweep was known"
+        return "sweep known too late"
 
     def _is_whole(self, sweep: FocusSweep) -> bool:
         if self._losses.within(sweep):
@@ -138,7 +142,9 @@ class SweepAssembler:
             previous.release()
         first = latest.sweep if opposite is None else opposite.sweep
         self.sweeps += 1
-        snapshot = SweepSnapshot(self._index, latest, opposite, self._frame_within(first.start_us, latest.sweep.end_us))
+        snapshot = SweepSnapshot(
+            latest.sweep.number, latest, opposite, self._frame_within(first.start_us, latest.sweep.end_us)
+        )
         return ClosedSweep(snapshot, self._received_s)
 
     def _frame_within(self, start_us: int, end_us: int) -> Frame | None:
@@ -160,7 +166,8 @@ class SweepAssembler:
             )
         first_us = self._held.oldest_us
         self.unplaced_events += self._held.drop_oldest(self._held.count // 2)
-        self._losses.add(first_us, self._held.oldest_us)
+        self._given_up_until_us = self._held.oldest_us
+        self._losses.add(first_us, self._given_up_until_us)
 
 
 def is_pair(before: FocusSweep, after: FocusSweep) -> bool:
@@ -176,6 +183,7 @@ class _HeldEvents:
         self._release = release
         self._views: deque[tuple[NDArray[np.void], float]] = deque()
         self.count = 0
+        self.first_us = -1
         self.newest_us = -1
         self.covered_from_us = 0
 
@@ -187,7 +195,7 @@ class _HeldEvents:
         if not len(events):
             return
         if self.newest_us < 0:
-            self.covered_from_us = int(_times_us(events)[0])
+            self.first_us = self.covered_from_us = int(_times_us(events)[0])
         self.newest_us = int(_times_us(events)[-1])
         self._views.append((events, received_s))
         self.count += len(events)

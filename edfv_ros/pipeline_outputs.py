@@ -13,7 +13,7 @@ class DepthOutput:
     """Depth of one sweep.
 
     Attributes:
-        index: number of the sweep since the start.
+        index: number of the sweep since the start, those that were missed or not whole included.
         sweep: its track; start_us, end_us, middle_us, direction.
         estimate: depth, vergence, confidence, sigma.
         frame: the newest intensity image exposed during the sweep or its pair, if any.

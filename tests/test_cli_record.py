@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ import pytest
 from recordings import RIG_FILE, START_US, SWEEP_US, random_events, small_rig, write_rig
 from test_cli_basics import edfv
 
+from edfv_ros import live_recording
+from edfv_ros.errors import SourceError
 from edfv_ros.events import TRIGGER_DTYPE, NetworkSender, Packet, SourceInfo, TriggerType
+from edfv_ros.lens.track import LensTrack
 
 TICK_US = 10_000
 EVENTS_PER_TICK = 400
@@ -100,17 +104,28 @@ def has_lines(path: Path, count: int) -> bool:
     return path.exists() and path.read_text().count("\n") >= count
 
 
+def has_bytes(path: Path, count: int) -> bool:
+    return path.exists() and path.stat().st_size >= count
+
+
 def summary_of(folder: Path) -> dict[str, Any]:
     code, out, _ = edfv("info", folder, "--json")
     assert code == 0
     return json.loads(out)
 
 
-def test_a_recording_of_some_seconds(camera: Camera, tmp_path: Path) -> None:
+def interrupt(running: "subprocess.Popen[str]") -> tuple[str, str]:
+    """End a recording as Ctrl-C does; what it printed."""
+    running.send_signal(signal.SIGINT)
+    return running.communicate(timeout=60)
+
+
+def test_a_recording_has_all_its_parts(camera: Camera, tmp_path: Path) -> None:
     rig = write_rig(camera.rig, tmp_path / "rig.yaml")
     folder = tmp_path / "new" / "desk"
-    with recording(camera.uri, "--rig", rig, "--out", folder, "--seconds", 2) as running:
-        out, error = running.communicate(timeout=60)
+    with recording(camera.uri, "--rig", rig, "--out", folder) as running:
+        wait_until(lambda: has_lines(folder / "lens.csv", 4), running)
+        out, error = interrupt(running)
     assert (running.returncode, error) == (0, "")
     assert "events" in out and "sweeps" in out
     assert sorted(path.name for path in folder.iterdir()) == ["lens.csv", "recording.aedat4", "rig.yaml"]
@@ -177,8 +192,9 @@ def test_without_a_rig_there_is_no_track(camera: Camera, tmp_path: Path) -> None
 def test_a_silent_lens_costs_the_track_and_not_the_events(camera_without_triggers: Camera, tmp_path: Path) -> None:
     rig = write_rig(camera_without_triggers.rig, tmp_path / "rig.yaml")
     folder = tmp_path / "desk"
-    with recording(camera_without_triggers.uri, "--rig", rig, "--out", folder, "--seconds", 2) as running:
-        _, error = running.communicate(timeout=60)
+    with recording(camera_without_triggers.uri, "--rig", rig, "--out", folder) as running:
+        wait_until(lambda: has_bytes(folder / "recording.aedat4", 150 * EVENTS_PER_TICK * 16), running)  # 1.5 s
+        _, error = interrupt(running)
     assert running.returncode == 0 and error.startswith("! ") and "trigger" in error and error.count("\n") == 1
     assert sorted(path.name for path in folder.iterdir()) == ["recording.aedat4", "rig.yaml"]
     assert summary_of(folder)["streams"]["events"]["count"] > 100 * EVENTS_PER_TICK
@@ -199,6 +215,30 @@ def test_the_end_of_the_stream_ends_the_recording(tmp_path: Path) -> None:
     assert len(summary_of(folder)["sweeps"]) >= 2
 
 
+def test_where_the_source_breaks_the_last_sweep_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = small_rig()
+    events = random_events(EVENTS_PER_TICK, rig, 2 * SWEEP_US)
+    pulses = [(START_US + i * SWEEP_US + at, kind) for i in range(3) for at, kind in ((0, 1), (1000 - i % 2 * 500, 2))]
+    packets = deque([Packet(events, np.array(pulses[:-1], TRIGGER_DTYPE))])  # the last pulse is not over
+
+    class Unplugged:
+        info = SourceInfo("LOOPBACK_1", *rig.camera.resolution, ("events", "triggers"), live=True)
+
+        def read(self, timeout_s: float) -> Packet:
+            if not packets:
+                raise SourceError("the camera is gone")
+            return packets.popleft()
+
+        def release(self, count: int) -> None:
+            return None
+
+    monkeypatch.setattr(live_recording, "Capture", lambda uri, record_to: nullcontext(Unplugged()))
+    rig_path = write_rig(rig, tmp_path / "rig.yaml")
+    with pytest.raises(SourceError, match="gone"):
+        live_recording.record("camera:", tmp_path / "desk", rig_path=rig_path, stop=threading.Event())
+    assert len(LensTrack.from_csv(tmp_path / "desk" / "lens.csv").sweeps(rig.bins)) == 2
+
+
 def test_the_virtual_lens_reports_its_track(tmp_path: Path) -> None:
     """Live rig in a process, its lens on a pseudo-terminal, telemetry through the clock model into lens.csv."""
     rig = small_rig(sync="telemetry")
@@ -212,8 +252,9 @@ def test_the_virtual_lens_reports_its_track(tmp_path: Path) -> None:
             ready = json.loads(live.stdout.readline())
             lens = rig.lens.model_copy(update={"port": ready["lens_port"]})
             write_rig(rig.model_copy(update={"lens": lens}), rig_file)
-            with recording(ready["uri"], "--rig", rig_file, "--out", tmp_path / "desk", "--seconds", 3) as running:
-                out, error = running.communicate(timeout=60)
+            with recording(ready["uri"], "--rig", rig_file, "--out", tmp_path / "desk") as running:
+                wait_until(lambda: has_lines(tmp_path / "desk" / "lens.csv", 300), running)  # 20 rows a sweep
+                out, error = interrupt(running)
             assert (running.returncode, error) == (0, ""), error
         finally:
             live.terminate()

@@ -24,6 +24,7 @@ from edfv_ros.rig import Rig, load_rig
 RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
 T0 = 1_700_000_000_000_000
 WAIT_S = 20.0
+FIT = {"clock_drift_ppm", "clock_uncertainty_us"}
 
 
 def rig_at(port: str, *, hz: float = 5.0, delay_ms: float = 0.0, driver: str = "virtual") -> Rig:
@@ -192,7 +193,7 @@ def test_telemetry_gives_the_sweeps_on_the_host_s_clock() -> None:
             expected = emulator.turn_us(index) - ahead_us + 3_000
             assert sweep.direction == (1 if index % 2 == 0 else -1)
             assert abs(sweep.timestamps_us[0] - expected) < source.clock.uncertainty_us * 4 + 500
-    assert source.counters == {}
+    assert source.counters.keys() <= FIT
 
 
 def test_sweeps_with_holes_in_the_telemetry_are_dropped_and_counted() -> None:
@@ -200,7 +201,7 @@ def test_sweeps_with_holes_in_the_telemetry_are_dropped_and_counted() -> None:
         source, taken = follow(emulator, rig_at(emulator.port, hz=10.0), 2)
         # four samples out of the second sweep, and the turning point between the third and the fourth
         starts = [round((sweep.timestamps_us[0] - taken[0].timestamps_us[0]) / 50_000) for sweep in taken]
-    assert starts == [0, 4]
+    assert starts == [0, 4] == [sweep.number for sweep in taken]
     assert source.counters["lost_samples"] == 5 and source.counters["broken_sweeps"] == 3
 
 
@@ -224,6 +225,8 @@ def test_a_reset_of_the_camera_s_clock_ends_telemetry_sync() -> None:
 
 class LossyLens:
     """The telemetry side of a lens, as fast as a test can ask: a triangle whose samples may be lost."""
+
+    garbled_lines = 0
 
     def __init__(self, rig: Rig, *, drift: float, lose: Callable[[int], bool]) -> None:
         self._rig = rig
@@ -272,4 +275,31 @@ def test_no_loss_of_telemetry_gives_a_wrong_sweep(seed: int, lost: float, drift:
         )
         assert np.abs(error_dpt).max() < 0.5 * RIG.bins.width_dpt
     if lost == 0:
-        assert len(taken) >= 10 and source.counters == {}
+        assert len(taken) >= 10 and source.counters.keys() <= FIT
+        assert [sweep.number for sweep in taken] == list(range(len(taken)))
+
+
+def test_counters_tell_how_well_the_clock_is_known_and_what_was_garbled() -> None:
+    lens = LossyLens(RIG, drift=0.0, lose=lambda sequence: False)
+    lens.garbled_lines = 3
+    source = TelemetrySweeps(RIG, lens)  # type: ignore[arg-type]
+    assert source.counters == {"garbled_lines": 3}
+    source.observe(Packet())
+    assert source.counters == {"garbled_lines": 3, "clock_uncertainty_us": 100}
+
+
+def test_a_lens_that_hangs_is_asked_now_and_then_and_not_at_every_packet() -> None:
+    class HungLens(LossyLens):
+        queries = 0
+
+        def query_clock(self) -> RoundTrip:
+            self.queries += 1
+            raise LensError("no answer to TIME")
+
+    lens = HungLens(RIG, drift=0.0, lose=lambda sequence: True)
+    source = TelemetrySweeps(RIG, lens)  # type: ignore[arg-type]
+    with pytest.raises(LensError, match="no answer"):
+        source.observe(Packet())
+    for _ in range(10):
+        source.observe(Packet())
+    assert lens.queries == 1

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from hypothesis import strategies as st
 from edfv_ros.errors import LensError, OutputError
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.track import LensTrack, LensTrackWriter
+from edfv_ros.lens.waveform import sweep_between
 from edfv_ros.optics import VergenceBins
+from edfv_ros.rig import load_rig
 
+RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
 BINS = VergenceBins(0.3, 4.2, 32)
 T0 = 1_700_000_000_000_000
 
@@ -91,26 +95,80 @@ def test_a_track_cannot_be_changed() -> None:
         track.vergence_dpt[0] = 1.0
 
 
+def write_sweeps(path: Path, sweeps: Iterable[FocusSweep]) -> Path:
+    with LensTrackWriter(path) as writer:
+        for sweep in sweeps:
+            writer.append_sweep(sweep)
+    return path
+
+
 def test_written_tracks_read_back(tmp_path: Path) -> None:
     track = triangle(3)
-    track.to_csv(tmp_path / "lens.csv")
-    again = LensTrack.from_csv(tmp_path / "lens.csv")
+    again = LensTrack.from_csv(write_sweeps(tmp_path / "lens.csv", track.sweeps(BINS)))
     np.testing.assert_allclose(again.timestamps_us, track.timestamps_us, atol=0.5)
     np.testing.assert_allclose(again.vergence_dpt, track.vergence_dpt, atol=5e-7)
 
 
-def test_vergence_is_linear_between_rows_and_unknown_outside() -> None:
-    track = LensTrack(np.array([T0, T0 + 100.0]), np.array([1.0, 2.0]))
-    assert track.vergence_at(T0 + 25) == pytest.approx(1.25)
-    assert np.isnan(track.vergence_at([T0 - 1, T0 + 101])).all()
+def lens_sweep(index: int, waveform: str) -> FocusSweep:
+    direction = 1 if waveform == "sawtooth" or index % 2 == 0 else -1
+    rig = RIG.model_copy(update={"sweep": RIG.sweep.model_copy(update={"waveform": waveform})})
+    return sweep_between(rig, T0 + index * 100_000.0, T0 + (index + 1) * 100_000.0, direction)
+
+
+@pytest.mark.parametrize("waveform", ["triangle", "sine", "sawtooth"])
+@pytest.mark.parametrize("missing", [1, 2, 3, 4, 5, 50])
+@pytest.mark.parametrize("first", [3, 4])
+def test_a_stretch_without_sweeps_reads_back_as_one(tmp_path: Path, waveform: str, missing: int, first: int) -> None:
+    written = [lens_sweep(index, waveform) for index in (*range(first), *range(first + missing, first + missing + 4))]
+    read = LensTrack.from_csv(write_sweeps(tmp_path / "lens.csv", written)).sweeps(BINS)
+    assert [sweep.direction for sweep in read] == [sweep.direction for sweep in written]
+    for again, sweep in zip(read, written, strict=True):
+        assert abs(again.start_us - sweep.start_us) <= 1 and again.end_us == sweep.end_us  # a sawtooth's jump: 1 us
+        np.testing.assert_allclose(
+            again.bin_edge_times_us(BINS)[1:-1], sweep.bin_edge_times_us(BINS)[1:-1], rtol=0, atol=2
+        )
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.floats(0, 0.11), st.floats(0, 0.11)), min_size=1, max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_gaps_between_sweeps_that_do_not_quite_reach_their_turns(
+    tmp_path_factory: pytest.TempPathFactory, gaps: list[tuple[int, float, float]]
+) -> None:
+    """As telemetry shows them: its samples lie somewhere near the turning points."""
+    written, number = [], 0
+    for missing, short_of_far_dpt, short_of_near_dpt in gaps:
+        number += missing
+        ends_dpt = np.array([0.3 + short_of_far_dpt, 4.2 - short_of_near_dpt])
+        times_us = T0 + 100_000.0 * np.array([number, number + 1])
+        contiguous = written and not missing
+        first_dpt = written[-1].vergence_dpt[-1] if contiguous else ends_dpt[number % 2]
+        written.append(FocusSweep(times_us, np.array([first_dpt, ends_dpt[1 - number % 2]])))
+        number += 1
+    path = write_sweeps(tmp_path_factory.mktemp("gaps") / "lens.csv", written)
+    read = LensTrack.from_csv(path).sweeps(BINS)
+    assert [(s.direction, round((s.end_us - s.start_us) / 1000)) for s in read] == [(s.direction, 100) for s in written]
+    assert all(abs(again.start_us - sweep.start_us) <= 1 for again, sweep in zip(read, written, strict=True))
+
+
+def test_a_jump_is_no_sweep_even_where_nothing_beside_it_is() -> None:
+    track = LensTrack(T0 + np.array([0.0, 100_000, 100_001, 200_000]), np.array([2.0, 4.2, 0.3, 2.0]))
+    assert track.search(BINS).sweeps == ()
+
+
+def test_a_sweep_that_begins_before_the_last_one_ended_is_left_out(tmp_path: Path) -> None:
+    written = [lens_sweep(0, "triangle"), lens_sweep(1, "triangle")]
+    late = sweep_between(RIG, T0 + 150_000.0, T0 + 250_000.0, 1)
+    read = LensTrack.from_csv(write_sweeps(tmp_path / "lens.csv", [*written, late])).sweeps(BINS)
+    assert [(s.start_us, s.end_us) for s in read] == [(s.start_us, s.end_us) for s in written]
 
 
 def test_a_killed_writer_leaves_every_row_it_appended(tmp_path: Path) -> None:
     path = tmp_path / "lens.csv"
     code = (
-        "import sys, signal; from edfv_ros.lens.track import LensTrackWriter\n"
+        "import sys, signal; import numpy as np\n"
+        "from edfv_ros.lens.sweep import FocusSweep; from edfv_ros.lens.track import LensTrackWriter\n"
         "w = LensTrackWriter(sys.argv[1])\n"
-        "for i in range(1000): w.append([1000 * i + 1], [0.3 + i / 1000])\n"
+        "for i in range(999): w.append_sweep(FocusSweep(np.array([i, i + 1]) * 1e3, np.array([i, i + 1]) * 1e-3))\n"
         "print('written', flush=True); signal.pause()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as writer:
@@ -122,7 +180,7 @@ def test_a_killed_writer_leaves_every_row_it_appended(tmp_path: Path) -> None:
 
 def test_a_row_cut_in_the_middle_is_left_out(tmp_path: Path) -> None:
     whole = tmp_path / "lens.csv"
-    triangle(1, rows=8).to_csv(whole)
+    write_sweeps(whole, triangle(1, rows=8).sweeps(BINS))
     text = whole.read_text()
     for cut in range(1, len(text.splitlines()[-1])):
         whole.write_text(text[: -1 - cut])
@@ -135,14 +193,9 @@ def test_a_hand_written_last_row_needs_no_line_end(tmp_path: Path) -> None:
     assert [s.direction for s in LensTrack.from_csv(path).sweeps(BINS)] == [1, -1]
 
 
-def test_the_writer_skips_rows_that_go_back_and_keeps_a_sawtooth_jump(tmp_path: Path) -> None:
-    path = tmp_path / "lens.csv"
-    with LensTrackWriter(path) as writer:
-        for index in range(3):
-            start = T0 + index * 100_000.0
-            writer.append_sweep(FocusSweep(np.array([start, start + 100_000]), np.array([0.3, 4.2])))
-        writer.append([T0], [1.0])
-        assert (writer.rows, writer.skipped) == (6, 1)
+def test_the_writer_keeps_a_sawtooth_jump(tmp_path: Path) -> None:
+    path = write_sweeps(tmp_path / "lens.csv", (lens_sweep(index, "sawtooth") for index in range(3)))
+    assert len(LensTrack.from_csv(path).timestamps_us) == 6
     sweeps = LensTrack.from_csv(path).sweeps(BINS)
     assert [s.direction for s in sweeps] == [1, 1, 1]
     assert [s.end_us - T0 for s in sweeps] == [100_000, 200_000, 300_000]
@@ -172,6 +225,15 @@ def test_a_sine_is_followed_to_within_a_tenth_of_a_bin_at_its_turning_points(row
     for sweep in sweeps:
         assert_strict(sweep)
         assert np.ptp(sweep.vergence_dpt) >= 3.9 - 0.2 * BINS.width_dpt
+
+
+@pytest.mark.parametrize("start_us", [0, T0])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_an_edge_crossed_at_a_whole_microsecond_is_crossed_then(start_us: int, direction: int) -> None:
+    bins = VergenceBins(0.5, 4.5, 480)
+    sweep = FocusSweep(np.array([start_us, start_us + 4800.0]), np.array([0.1, 4.9])[::direction])
+    expected = start_us + 400 + np.round(np.arange(481) * 4000 / 480 + 0.49999).astype(np.int64)
+    np.testing.assert_array_equal(sweep.bin_edge_times_us(bins), expected)
 
 
 def test_partial_sweeps_are_counted_and_left_out() -> None:

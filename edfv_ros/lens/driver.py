@@ -59,7 +59,12 @@ class LensDriver(Protocol):
     """A focus lens that sweeps on its own clock. Every method raises LensError, in one line, when it cannot.
 
     The methods may be called from several threads.
+
+    Attributes:
+        garbled_lines: messages of the lens that made no sense.
     """
+
+    garbled_lines: int
 
     def open(self) -> None:
         """Open the port and make sure that this kind of lens is at its other end."""

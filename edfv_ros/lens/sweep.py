@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from edfv_ros.optics import VergenceBins
 
+_ROUNDING_US = 1e-6  # of an edge that is crossed at a whole microsecond
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FocusSweep:
@@ -15,10 +17,12 @@ class FocusSweep:
     Attributes:
         timestamps_us: float64 [N], strictly ascending, unix microseconds.
         vergence_dpt: float64 [N], strictly ascending (up-sweep) or descending (down-sweep); linear between rows.
+        number: which sweep of its source it is, from 0; sweeps that the source knows to have missed count too.
     """
 
     timestamps_us: NDArray[np.float64]
     vergence_dpt: NDArray[np.float64]
+    number: int = 0
 
     @property
     def start_us(self) -> int:
@@ -45,8 +49,10 @@ class FocusSweep:
         does not reach get its first or last moment, so their bins stay empty. An event at time ``t`` belongs to
         segment ``i`` where ``edge[i] <= t < edge[i + 1]``.
         """
+        base_us = np.floor(self.timestamps_us[0])
+        elapsed_us = self.timestamps_us - base_us  # unix microseconds leave a double no digits to interpolate with
         if self.direction > 0:
-            times = np.interp(bins.edges_dpt, self.vergence_dpt, self.timestamps_us)
+            times = np.interp(bins.edges_dpt, self.vergence_dpt, elapsed_us)
         else:
-            times = np.interp(bins.edges_dpt, self.vergence_dpt[::-1], self.timestamps_us[::-1])[::-1]
-        return np.ceil(times).astype(np.int64)
+            times = np.interp(bins.edges_dpt, self.vergence_dpt[::-1], elapsed_us[::-1])[::-1]
+        return np.int64(base_us) + np.ceil(times - _ROUNDING_US).astype(np.int64)

@@ -1,6 +1,7 @@
 """Where sweeps come from: a recorded track, trigger edges, or the lens's telemetry."""
 
 from collections import Counter, deque
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -30,7 +31,7 @@ class SweepSource(Protocol):
 
     @property
     def counters(self) -> dict[str, int]:
-        """What went wrong so far, by name; those that are not zero."""
+        """What went wrong so far and how sure the clocks are, by name; those that are not zero."""
         ...
 
     def observe(self, packet: Packet) -> None:
@@ -38,7 +39,10 @@ class SweepSource(Protocol):
         ...
 
     def take(self) -> FocusSweep | None:
-        """The next sweep, in order of time, whose track is certain; its events may still be to come."""
+        """The next sweep, in order of time, whose track is certain; its events may still be to come.
+
+        Its ``number`` counts the sweeps that were not given out, too, so far as they are known.
+        """
         ...
 
     def finish(self) -> None:
@@ -66,7 +70,7 @@ class TrackSweeps:
                 f"sweep {rig.bins.min_dpt:.3g} to {rig.bins.max_dpt:.3g} dpt"
             )
         self._name = name
-        self._coming = deque(search.sweeps)
+        self._coming = deque(replace(sweep, number=number) for number, sweep in enumerate(search.sweeps))
         self._track_us = track.start_us, track.end_us
         self._span_us = search.sweeps[0].start_us, search.sweeps[-1].end_us
         self._shortest_us = min(sweep.end_us - sweep.start_us for sweep in search.sweeps)

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter, deque
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,18 +11,18 @@ from edfv_ros.events.types import Packet, TriggerType
 from edfv_ros.lens.clock import ClockModel
 from edfv_ros.lens.delay import optical_time_us
 from edfv_ros.lens.driver import LensDriver, LensSample
+from edfv_ros.lens.patience import patience_us
 from edfv_ros.lens.sweep import FocusSweep
-from edfv_ros.lens.turns import find_sweeps
+from edfv_ros.lens.sweep_search import find_sweeps
 from edfv_ros.rig import Rig
 
 _FIRST_QUERIES = 8
 _QUERY_EVERY_S = 0.5
+_QUERY_AFTER_FAILURE_S = 10.0  # a lens that hangs costs a time-out each time
 _LONGEST_HOLE_RATIO = 0.25  # of a sweep: a hole in the telemetry longer than this breaks the sweep
 _FLY_BACK_RATIO = 0.5  # of a sweep: a run shorter than this is a fly-back
 _KEPT_SWEEPS = 10
 _LATENESS_US = 200_000
-_SILENT_SWEEPS = 6
-_SILENT_US = 1_000_000
 
 
 class TelemetrySweeps:
@@ -33,7 +34,8 @@ class TelemetrySweeps:
     Attributes:
         clock: the fit of the lens's clock.
         counters: ``lost_samples`` (jumps in the sequence), ``samples_out_of_order``, ``partial_sweeps``,
-            ``fly_backs``, ``broken_sweeps`` (cut by a hole in the telemetry), ``clock_restarts``.
+            ``fly_backs``, ``broken_sweeps`` (cut by a hole in the telemetry), ``garbled_lines``, ``clock_restarts``,
+            ``clock_drift_ppm`` and ``clock_uncertainty_us`` (the present fit of the lens's clock).
     """
 
     def __init__(self, rig: Rig, driver: LensDriver) -> None:
@@ -44,8 +46,9 @@ class TelemetrySweeps:
         self._vergence_dpt: list[float] = []
         self._holes_us: list[tuple[float, float]] = []
         self._last: LensSample | None = None
-        self._last_query_s = -np.inf
+        self._next_query_s = -np.inf
         self._ready: deque[FocusSweep] = deque()
+        self._newest: FocusSweep | None = None
         self._counts = Counter[str]()
         self._first_event_us: int | None = None
         self._now_us = 0
@@ -54,7 +57,13 @@ class TelemetrySweeps:
 
     @property
     def counters(self) -> dict[str, int]:
-        counts = {**self._counts, "clock_restarts": self.clock.restarts}
+        counts = {
+            **self._counts,
+            "garbled_lines": self._driver.garbled_lines,
+            "clock_restarts": self.clock.restarts,
+            "clock_drift_ppm": round(self.clock.drift_ppm),
+            "clock_uncertainty_us": round(self.clock.uncertainty_us) if self.clock.ready else 0,
+        }
         return {name: count for name, count in counts.items() if count}
 
     @property
@@ -96,11 +105,15 @@ class TelemetrySweeps:
         self._update_discard()
 
     def _query_clock(self) -> None:
-        queries = 1 if self.clock.ready else _FIRST_QUERIES
-        if time.monotonic() - self._last_query_s >= _QUERY_EVERY_S:
-            for _ in range(queries):
+        if time.monotonic() < self._next_query_s:
+            return
+        pause_s = _QUERY_AFTER_FAILURE_S
+        try:
+            for _ in range(1 if self.clock.ready else _FIRST_QUERIES):
                 self.clock.add(self._driver.query_clock())
-            self._last_query_s = time.monotonic()
+            pause_s = _QUERY_EVERY_S
+        finally:
+            self._next_query_s = time.monotonic() + pause_s
 
     def _take_in_samples(self) -> int:
         known = len(self._times_us)
@@ -135,13 +148,21 @@ class TelemetrySweeps:
             elif any(self._breaks(hole, start_us, end_us) for hole in self._holes_us):
                 self._counts["broken_sweeps"] += 1
             else:
-                self._ready.append(sweep)
+                self._newest = replace(sweep, number=self._number_of(sweep))
+                self._ready.append(self._newest)
         self._counts["partial_sweeps"] += found.partial
         self._counts["fly_backs"] += found.fly_backs
         oldest = int(np.searchsorted(times_us, times_us[-1] - _KEPT_SWEEPS * duration_us))
         kept_from = len(times_us) if complete else max(found.open_from, oldest)
         del self._times_us[:kept_from], self._vergence_dpt[:kept_from]
         self._holes_us = [hole for hole in self._holes_us if hole[1] >= times_us[min(kept_from, len(times_us) - 1)]]
+
+    def _number_of(self, sweep: FocusSweep) -> int:
+        """Number of the sweep after the newest one; what fits in between has been missed."""
+        if self._newest is None:
+            return 0
+        missed = round((sweep.timestamps_us[0] - self._newest.timestamps_us[-1]) / self._rig.sweep.duration_us)
+        return self._newest.number + 1 + missed
 
     def _breaks(self, hole_us: tuple[float, float], start_us: float, end_us: float) -> bool:
         """Whether lost samples leave a sweep uncertain: too many of them, or where it turned."""
@@ -155,7 +176,7 @@ class TelemetrySweeps:
         if self._samples or self._first_event_us is None:
             return
         silent_us = self._now_us - self._first_event_us
-        if silent_us > max(_SILENT_SWEEPS * self._rig.sweep.duration_us, _SILENT_US):
+        if silent_us > patience_us(self._rig.sweep.duration_us):
             raise LensError(
                 f"the lens has reported no motion in {silent_us / 1e6:.2g} s of events: start its sweep, or use "
                 "sweep.sync: trigger"

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from edfv_ros.errors import LensError, OutputError
 from edfv_ros.lens.sweep import FocusSweep
-from edfv_ros.lens.turns import SweepSearch, find_sweeps
+from edfv_ros.lens.sweep_search import SweepSearch, find_sweeps
 from edfv_ros.optics import VergenceBins
 
 LENS_CSV = "lens.csv"
@@ -74,15 +74,6 @@ class LensTrack:
             raise LensError(f"{path}:{rows[row][0]}: {text}" if row >= 0 else f"{path}: {text}")
         return cls(values[:, 0], values[:, 1])
 
-    def to_csv(self, path: str | Path) -> None:
-        """Write ``lens.csv``: whole microseconds, six decimals of a dioptre.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        with LensTrackWriter(path) as writer:
-            writer.append(self.timestamps_us, self.vergence_dpt)
-
     @property
     def start_us(self) -> float:
         return float(self.timestamps_us[0])
@@ -90,10 +81,6 @@ class LensTrack:
     @property
     def end_us(self) -> float:
         return float(self.timestamps_us[-1])
-
-    def vergence_at(self, t_us: ArrayLike) -> NDArray[np.float64]:
-        """Focus vergence in dioptres at ``t_us`` (any shape), NaN outside the track."""
-        return np.interp(np.asarray(t_us, np.float64), self.timestamps_us, self.vergence_dpt, left=np.nan, right=np.nan)
 
     def search(self, bins: VergenceBins) -> SweepSearch:
         """The sweeps in the track, with counts of what was left out."""
@@ -105,11 +92,9 @@ class LensTrack:
 
 
 class LensTrackWriter:
-    """Append rows to a ``lens.csv``; each call leaves a file that reads up to its last row.
+    """Write sweeps to a ``lens.csv`` as they become known; each call leaves a file that reads up to its last row.
 
-    Attributes:
-        rows: rows written.
-        skipped: rows left out because their time did not advance.
+    Times are whole microseconds, vergences have six decimals.
 
     Raises:
         OutputError: the file cannot be written.
@@ -117,35 +102,47 @@ class LensTrackWriter:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
+        self._last: FocusSweep | None = None
         self._last_us = -1
-        self._last_dpt = 0.0
-        self.rows = 0
-        self.skipped = 0
         try:
             self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise OutputError(f"{self._path}: cannot write the lens track: {error.strerror}") from None
         self._write(CSV_HEADER + "\n")
 
-    def append(self, timestamps_us: ArrayLike, vergence_dpt: ArrayLike) -> None:
-        """Append rows of equal number; those not later than the last row are skipped and counted."""
+    def append_sweep(self, sweep: FocusSweep) -> None:
+        """Append a sweep; one that begins before the last one ended is left out.
+
+        The track is linear between rows, and a straight line across a stretch without a sweep could be taken for one.
+        So the focus is said to stand there, and to jump within a microsecond, which is no sweep.
+        """
+        rows = list(
+            zip(np.rint(sweep.timestamps_us).astype(np.int64).tolist(), sweep.vergence_dpt.tolist(), strict=True)
+        )
+        if self._last is not None:
+            rows = self._joined(self._last, rows)
+        self._last = sweep if rows else self._last
         lines = []
-        times = np.rint(np.atleast_1d(timestamps_us)).astype(np.int64).tolist()
-        for time_us, value in zip(times, np.atleast_1d(vergence_dpt).tolist(), strict=True):
-            if time_us <= self._last_us:
-                self.skipped += 1
-                continue
-            lines.append(f"{time_us},{value:.6f}\n")
-            self._last_us, self._last_dpt = time_us, value
-        self.rows += len(lines)
+        for time_us, vergence_dpt in rows:
+            if time_us > self._last_us:
+                lines.append(f"{time_us},{vergence_dpt:.6f}\n")
+                self._last_us = time_us
         self._write("".join(lines))
 
-    def append_sweep(self, sweep: FocusSweep) -> None:
-        """Append a sweep. Where it begins at the moment the last one ended, a sawtooth's jump takes a microsecond."""
-        times = np.rint(sweep.timestamps_us)
-        if times[0] == self._last_us and abs(sweep.vergence_dpt[0] - self._last_dpt) > 1e-6:
-            times[0] += 1
-        self.append(times, sweep.vergence_dpt)
+    def _joined(self, last: FocusSweep, rows: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        """The rows of the next sweep, and before them what joins them to the last one."""
+        last_dpt = float(last.vergence_dpt[-1])
+        start_us, start_dpt = rows[0]
+        gap_us = start_us - self._last_us
+        if gap_us < 0:
+            return []
+        if gap_us == 0 and abs(start_dpt - last_dpt) > 1e-6:  # a sawtooth's jump
+            return [(start_us + 1, start_dpt), *rows[1:]]
+        if gap_us > 1:
+            # The outer of the two ends is where the turning point will be found; the way to the other is the jump.
+            standing_dpt = max(last_dpt, start_dpt) if last.direction > 0 else min(last_dpt, start_dpt)
+            return [(self._last_us + 1, standing_dpt), (start_us - 1, standing_dpt), *rows]
+        return rows
 
     def close(self) -> None:
         if self._fd >= 0:

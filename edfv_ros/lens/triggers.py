@@ -1,6 +1,7 @@
 """Sweeps from trigger edges: the lens marks its turning points, the waveform fills in between."""
 
 from collections import Counter, deque
+from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean, median
 
@@ -8,6 +9,7 @@ from edfv_ros.errors import LensError
 from edfv_ros.events.types import Packet, TriggerType
 from edfv_ros.lens.delay import optical_time_us
 from edfv_ros.lens.edges import Edge, EdgeDetector
+from edfv_ros.lens.patience import patience_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.waveform import sweep_between
 from edfv_ros.rig import Rig
@@ -19,8 +21,6 @@ _MEASURED_FROM = 3  # spacings
 _STABILITY = 1e-3  # of the lens's own frequency
 _EDGES_BEFORE_JUDGEMENT = 8
 _LATENESS_US = 100_000  # triggers may come this much later than events of the same time
-_SILENT_SWEEPS = 6
-_SILENT_US = 1_000_000
 
 
 class TriggerSweeps:
@@ -174,7 +174,8 @@ class TriggerSweeps:
         self._spacings_us.append(step_us)
         direction = 1 if anchor.far else -1
         start_us, end_us = (optical_time_us(time_us, self._rig) for time_us in (anchor.time_us, edge.time_us))
-        self._ready.append(sweep_between(self._rig, start_us, end_us, direction))
+        number = self._sweeps_ever + self._counts["dropped_sweeps"]
+        self._ready.append(replace(sweep_between(self._rig, start_us, end_us, direction), number=number))
         self._sweeps_ever += 1
         self._recent_us.clear()
 
@@ -231,7 +232,7 @@ class TriggerSweeps:
         if self._edges or self._first_event_us is None or self._now_us is None:
             return
         silent_us = self._now_us - self._first_event_us
-        if silent_us > max(_SILENT_SWEEPS * self._nominal_us, _SILENT_US):
+        if silent_us > patience_us(self._nominal_us):
             raise LensError(f"no trigger edge in {silent_us / 1e6:.2g} s of events: {_NO_TRIGGER_ADVICE}")
 
     def _update_discard(self) -> None:

@@ -32,7 +32,7 @@ class VirtualLens:
     """The virtual lens at ``rig.lens.port``. See :class:`edfv_ros.lens.driver.LensDriver`.
 
     Attributes:
-        garbled_lines: lines that were neither telemetry nor an awaited answer.
+        garbled_lines: lines of telemetry that made no sense.
     """
 
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:

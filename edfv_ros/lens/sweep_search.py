@@ -15,6 +15,9 @@ MIN_COVERAGE = 0.8
 FLY_BACK_RATIO = 1 / 3
 """A run that takes less than this part of a neighbour's time is a sawtooth flying back, not a sweep."""
 
+JUMP_US = 1.0
+"""A run no longer than this is a jump, whatever its neighbours: lens.csv has one where the focus is not known."""
+
 DWELL_BINS = 0.1
 """Motion at a turning point that counts as standing still, in bins."""
 
@@ -62,7 +65,7 @@ def find_sweeps(
         if not covers[index]:
             continue
         neighbours = [durations[i] for i in (index - 1, index + 1) if 0 <= i < len(closed) and covers[i]]
-        if neighbours and durations[index] < FLY_BACK_RATIO * max(neighbours):
+        if durations[index] <= max(JUMP_US, FLY_BACK_RATIO * max(neighbours, default=0.0)):
             fly_backs += 1
             continue
         rows = slice(first, last + 1)
@@ -102,21 +105,21 @@ def _trim_dwell(
     timestamps_us: NDArray[np.float64], vergence_dpt: NDArray[np.float64], first: int, last: int, bins: VergenceBins
 ) -> tuple[int, int]:
     """Move the ends of a run inwards past the time during which the focus stands at the turning points."""
-    times, values = timestamps_us[first : last + 1], vergence_dpt[first : last + 1]
+    values = vergence_dpt[first : last + 1]
+    first, last = first + _standing(values, 0.0), last - _standing(values[::-1], 0.0)
+    values = vergence_dpt[first : last + 1]
     tolerance_dpt = DWELL_BINS * bins.width_dpt
-    longest_us = DWELL_RATIO * (times[-1] - times[0])
-    start = _standing(times - times[0], np.abs(values - values[0]), tolerance_dpt, longest_us)
-    stop = _standing(times[-1] - times[::-1], np.abs(values[::-1] - values[-1]), tolerance_dpt, longest_us)
-    return first + start, last - stop
+    longest_us = DWELL_RATIO * (timestamps_us[last] - timestamps_us[first])
+    begin, end = first + _standing(values, tolerance_dpt), last - _standing(values[::-1], tolerance_dpt)
+    return (
+        begin if timestamps_us[begin] - timestamps_us[first] > longest_us else first,
+        end if timestamps_us[last] - timestamps_us[end] > longest_us else last,
+    )
 
 
-def _standing(
-    elapsed_us: NDArray[np.float64], moved_dpt: NDArray[np.float64], tolerance_dpt: float, longest_us: float
-) -> int:
-    """Rows from a turning point to the last one at which the focus still stands."""
-    nearly = int(np.argmax(moved_dpt > tolerance_dpt)) - 1
-    exactly = int(np.argmax(moved_dpt > 0.0)) - 1
-    return nearly if elapsed_us[nearly] > longest_us else exactly
+def _standing(vergence_dpt: NDArray[np.float64], tolerance_dpt: float) -> int:
+    """Rows from a turning point to the last one at which the focus still stands there."""
+    return int(np.argmax(np.abs(vergence_dpt - vergence_dpt[0]) > tolerance_dpt)) - 1
 
 
 def _coverage(first_dpt: float, last_dpt: float, bins: VergenceBins) -> float:
