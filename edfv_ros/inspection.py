@@ -174,7 +174,7 @@ def inspect(
 
 
 def count_sweeps(recording: SweepRecording) -> int:
-    """Number of focus sweeps in a recording, found as a run finds them; reads it once.
+    """Number of focus sweeps in a recording, found and counted as in a run, missed ones too; reads it once.
 
     Raises:
         SourceError, LensError: the recording cannot be read, or nothing tells where the focus was.
@@ -185,7 +185,7 @@ def count_sweeps(recording: SweepRecording) -> int:
         while (packet := source.read()) is not None:
             sweeps.observe(check(packet))
     sweeps.finish()
-    return sum(1 for _ in iter(sweeps.take, None))
+    return 1 + max((sweep.number for sweep in iter(sweeps.take, None)), default=-1)
 
 
 def event_period_us(path: Path) -> tuple[int, int] | None:
