@@ -10,8 +10,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from edfv_ros.errors import EdfvError
+from edfv_ros.nodes.fast_dds import fast_dds_environment
 from edfv_ros.nodes.parameters import default, rules
-from edfv_ros.nodes.share import fast_dds_environment
 from edfv_ros.rig import load_rig
 
 NODE_ARGUMENTS = ("rig", "source", "path", "camera_name", "estimator", "autostart")

@@ -9,7 +9,7 @@ from rich.markup import escape
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.recording import require_no_recording
 from edfv_ros.rig import load_rig
-from edfv_ros.rig.example import example_rig_file
+from edfv_ros.share import config_file
 
 
 def simulate(
@@ -34,7 +34,7 @@ def simulate(
     from edfv_ros.outputs.depth_picture import save_png
     from edfv_ros.simulation import make_scene, sweep_picture, write_recording
 
-    loaded = load_rig(rig or example_rig_file())
+    loaded = load_rig(rig or config_file("rig.yaml"))
     require_no_recording(out)
     with notices().status("simulating"):
         scene = make_scene(kind, seed, loaded)

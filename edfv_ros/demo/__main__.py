@@ -21,12 +21,12 @@ from edfv_ros.demo.sample import SweepSample, take_sample
 from edfv_ros.depth import DepthEstimate
 from edfv_ros.errors import EdfvError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
-from edfv_ros.nodes.share import config_file
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.outputs.files import make_folder
 from edfv_ros.outputs.point_cloud import save_point_cloud
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.rig.rays import pixel_rays
+from edfv_ros.share import config_file
 
 START_TIMEOUT_S = 90.0
 TOPIC_ORDER = ("depth", "points", "confidence", "camera_info", "guide", "lens/state")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edfv_ros.child_process import stop_process
-from edfv_ros.nodes.share import fast_dds_environment
+from edfv_ros.nodes.fast_dds import fast_dds_environment
 
 STOP_TIMEOUT_S = 15.0
 

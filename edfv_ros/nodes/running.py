@@ -8,13 +8,15 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import rclpy
+
+# What init, spin and transitions raise; rclpy has no public name for it. Nothing else of this project imports it.
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.signals import SignalHandlerOptions
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.nodes.share import fast_dds_environment
+from edfv_ros.nodes.fast_dds import fast_dds_environment
 
 BAD_INPUT = 2
 
