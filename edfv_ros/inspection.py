@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.events.aedat4 import Aedat4Source, time_range_us
+from edfv_ros.events.aedat4 import Aedat4Source
 from edfv_ros.events.health import HealthCheck
 from edfv_ros.events.types import Packet
 from edfv_ros.lens.sweep import FocusSweep
@@ -66,8 +66,9 @@ class LensSummary:
 
 @dataclass(frozen=True, slots=True)
 class SweepSummary:
-    """One complete focus sweep."""
+    """One complete focus sweep; ``number`` is that of its files after `edfv run`."""
 
+    number: int
     start_us: int
     end_us: int
     direction: str
@@ -188,11 +189,6 @@ def count_sweeps(recording: SweepRecording) -> int:
     return 1 + max((sweep.number for sweep in iter(sweeps.take, None)), default=-1)
 
 
-def event_period_us(path: Path) -> tuple[int, int] | None:
-    """Time stamps of the first and the last event in an AEDAT4 file; see :func:`edfv_ros.events.time_range_us`."""
-    return time_range_us(path)
-
-
 _MISSING_LENS = (
     "nothing tells where the focus was: edfv run needs lens.csv (timestamp_us,vergence_dpt) and rig.yaml beside the "
     "events, or --rig with sweep.sync: trigger and an edge at each turning point"
@@ -288,6 +284,7 @@ def _summarise_track(track: LensTrack) -> LensSummary:
 
 def _summarise_sweep(sweep: FocusSweep) -> SweepSummary:
     return SweepSummary(
+        number=sweep.number,
         start_us=sweep.start_us,
         end_us=sweep.end_us,
         direction=DIRECTION_NAMES[sweep.direction],

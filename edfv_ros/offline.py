@@ -19,9 +19,11 @@ from edfv_ros import __version__
 from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
 from edfv_ros.errors import EdfvError, LensError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
-from edfv_ros.events import Capture
-from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps, event_period_us
+from edfv_ros.events import Capture, time_range_us
+from edfv_ros.events.health import StreamHealth
+from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
 from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.lens.track import LensTrack
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler
 from edfv_ros.pipeline_assembly import is_pair
@@ -29,6 +31,10 @@ from edfv_ros.recording import SweepRecording, check_resolution, depth_gt_of_swe
 from edfv_ros.rig import Rig
 from edfv_ros.sweep_range import SweepRange
 from edfv_ros.volume import SweepSnapshot, VolumeRing
+
+_CALIBRATION_SLACK = 0.05  # of the calibrated range, which an overshooting lens may leave
+_HOLE_RATIO = 10.0  # a step this many times the usual one is a hole
+_LENS_DOUBTS = ("partial_sweeps", "ms_of_events_without_track", "missed_edges", "edges_out_of_rhythm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class RunReport:
         camera: as the events file says.
         sweeps: one entry for each sweep that became depth.
         mean_metrics: of the sweeps with ground truth, None without any.
+        doubts: what makes the result less sure than it looks, one line each.
         dropped_sweeps: sweeps that were not whole, by reason.
         health: counters of the events, as they came and what was wrong with them.
         lens: counters of what tells the focus.
@@ -81,6 +88,7 @@ class RunReport:
     estimator: str
     sweeps: list[SweepReport]
     mean_metrics: dict[str, float] | None
+    doubts: list[str]
     dropped_sweeps: dict[str, int]
     health: dict[str, int]
     lens: dict[str, int]
@@ -114,7 +122,7 @@ def compute_depth(
     # The quick checks come first: a user who mistyped something waits for nothing.
     if estimator not in ESTIMATORS:
         raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
-    period_us = event_period_us(files.events)
+    period_us = time_range_us(files.events)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
         with _naming(files.path):
@@ -149,6 +157,7 @@ def compute_depth(
         estimator=estimator,
         sweeps=reports,
         mean_metrics=_mean([report.metrics for report in reports if report.metrics]),
+        doubts=_doubts(recording, sweeps.counters, health),
         dropped_sweeps=dict(assembler.dropped_sweeps),
         health={"events": health.events, **health.problems},
         lens=sweeps.counters,
@@ -227,6 +236,34 @@ def _metrics(
         return None
     guide = snapshot.frame.image if snapshot.frame is not None else None
     return depth_metrics(estimate, truth_of_sweep_m, rig.bins, snapshot.event_count(), guide)
+
+
+def _doubts(recording: SweepRecording, lens: dict[str, int], health: StreamHealth) -> list[str]:
+    doubts = track_doubts(LensTrack.from_csv(recording.files.lens), recording.rig) if recording.files.lens else []
+    doubts += [f"{name.replace('_', ' ')} of the lens: {count}" for name, count in lens.items() if name in _LENS_DOUBTS]
+    doubts += [f"{name.replace('_', ' ')} of the events: {count}" for name, count in health.problems.items()]
+    return doubts
+
+
+def track_doubts(track: LensTrack, rig: Rig) -> list[str]:
+    """What speaks against a lens track for a rig: another lens, other units, missing rows."""
+    doubts = []
+    low_dpt, high_dpt = rig.lens.calibration.range_dpt
+    first_dpt, last_dpt = float(track.vergence_dpt.min()), float(track.vergence_dpt.max())
+    slack_dpt = _CALIBRATION_SLACK * (high_dpt - low_dpt)
+    if first_dpt < low_dpt - slack_dpt or last_dpt > high_dpt + slack_dpt:
+        doubts.append(
+            f"lens.csv goes from {first_dpt:g} to {last_dpt:g} dpt, beyond the rig's calibration, {low_dpt:g} to "
+            f"{high_dpt:g} dpt: is it of this lens, and in dioptres?"
+        )
+    steps_us, steps_dpt = np.diff(track.timestamps_us), np.abs(np.diff(track.vergence_dpt))
+    widest = int(np.argmax(steps_us))
+    if steps_us[widest] > _HOLE_RATIO * np.median(steps_us) and steps_dpt[widest] > 2 * rig.bins.width_dpt:
+        doubts.append(
+            f"lens.csv has no row for {steps_us[widest] * 1e-3:.0f} ms from {track.timestamps_us[widest]:.0f} us on: "
+            "the focus is taken as moving evenly there"
+        )
+    return doubts
 
 
 def _mean(metrics: list[dict[str, float]]) -> dict[str, float] | None:

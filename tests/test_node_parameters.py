@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, markdown, rules
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, markdown, rules, usage
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,3 +57,9 @@ def test_no_far_limit_goes_with_any_near_limit():
 def test_a_source_that_needs_a_path_says_so(source):
     with pytest.raises(ParameterError, match=f"path is empty: source {source} needs"):
         DepthParameters(source=source).require_path()
+
+
+def test_help_names_every_parameter() -> None:
+    text = usage()
+    assert all(f"\n  {name} " in text for name in FIELDS)
+    assert max(map(len, text.splitlines())) <= 100

@@ -1,14 +1,17 @@
 """Pairing sweeps ahead, with real volumes, so that whatever is not given back shows."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edfv_ros.events import Frame
 from edfv_ros.lens.sweep import FocusSweep
-from edfv_ros.offline import pair_ahead
+from edfv_ros.lens.track import LensTrack
+from edfv_ros.offline import pair_ahead, track_doubts
 from edfv_ros.optics import VergenceBins
+from edfv_ros.rig import load_rig
 from edfv_ros.volume import SweepSnapshot, SweepVolume, VolumeRing
 
 BINS = VergenceBins(0.5, 4.5, 4)
@@ -95,3 +98,18 @@ def test_stopping_early_gives_everything_back(ring: VolumeRing, taken: int) -> N
         next(paired).release()
     paired.close()
     source.close()  # type: ignore[attr-defined]
+
+
+def test_a_track_of_another_lens_or_with_a_hole_is_doubted() -> None:
+    rig = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
+    times_us = np.linspace(0.0, 1e5, 101)
+    vergence_dpt = np.linspace(0.3, 4.2, 101)
+    assert track_doubts(LensTrack(times_us, vergence_dpt), rig) == []
+    assert (
+        track_doubts(LensTrack(times_us[::100], vergence_dpt[::100]), rig) == []
+    )  # linear between rows is the contract
+    (units,) = track_doubts(LensTrack(times_us, 3.0 * vergence_dpt), rig)
+    assert "0.9 to 12.6 dpt, beyond the rig's calibration, 0.3 to 4.2 dpt" in units
+    kept = np.r_[0:30, 60:101]
+    (hole,) = track_doubts(LensTrack(times_us[kept], vergence_dpt[kept]), rig)
+    assert "no row for 31 ms from 29000 us on" in hole

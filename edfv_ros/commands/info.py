@@ -96,9 +96,9 @@ def _print_lens(console: Console, summary: "RecordingSummary") -> None:
     console.print(f"truth   depth {' x '.join(map(str, summary.depth_gt))}" if summary.depth_gt else "truth   none")
     source = f", from {summary.sweeps_from}" if summary.sweeps_from else ""
     console.print(f"sweeps  {len(summary.sweeps)}{source}")
-    for index, sweep in enumerate(summary.sweeps[:_SWEEPS_SHOWN]):
+    for sweep in summary.sweeps[:_SWEEPS_SHOWN]:
         lasts_ms = (sweep.end_us - sweep.start_us) / 1e3
         focus = f"{sweep.min_dpt:.2f} to {sweep.max_dpt:.2f} dpt"
-        console.print(f"  {index:4d}  {sweep.direction:<4}  {lasts_ms:8.1f} ms from {sweep.start_us}  {focus}")
+        console.print(f"  {sweep.number:4d}  {sweep.direction:<4}  {lasts_ms:8.1f} ms from {sweep.start_us}  {focus}")
     if len(summary.sweeps) > _SWEEPS_SHOWN:
         console.print(f"  ... and {len(summary.sweeps) - _SWEEPS_SHOWN} more (--json has all)", style="dim")

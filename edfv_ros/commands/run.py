@@ -62,9 +62,10 @@ def run(
 
 _MASKS = {
     "dense": "every pixel with a depth",
-    "supported": "pixels with events around them; one without a depth counts as wrong in delta1",
-    "confident": "supported pixels with a confidence above 0.5",
+    "supported": "with 4 events or more around them; one without a depth counts as wrong in delta1",
+    "confident": "of the supported: confidence above 0.5",
 }
+_PARTS = {"dense": "known_fraction", "supported": "supported_fraction", "confident": "confident_fraction"}
 _SCORES = {"abs_rel": "abs rel", "delta1": "delta1", "median_error_bins": "median error in bins"}
 
 
@@ -82,6 +83,9 @@ def _print_report(report: "RunReport") -> None:
         console.print("\nagainst the true depth, mean over the sweeps", style="bold")
         for mask, meaning in _MASKS.items():
             scores = ", ".join(f"{label} {report.mean_metrics[f'{mask}_{key}']:.3f}" for key, label in _SCORES.items())
-            console.print(f"  {mask:<10} {scores}   [dim]{meaning}[/dim]", soft_wrap=True)
+            part = report.mean_metrics[_PARTS[mask]]
+            console.print(f"  {mask:<10} {part:>4.0%}  {scores}   [dim]{meaning}[/dim]", soft_wrap=True)
+    for doubt in report.doubts:
+        console.print(f"! {doubt}", style="yellow", markup=False, soft_wrap=True)
     for reason, count in report.dropped_sweeps.items():
-        console.print(f"! {count} sweeps dropped: {reason}", style="yellow", markup=False)
+        console.print(f"! sweeps dropped: {count}, {reason}", style="yellow", markup=False)

@@ -27,6 +27,9 @@ MIN_CONFIDENCE = 0.3
 
 SAME_SURFACE_LABELS = 2.0
 
+SPECKLE_CELLS = 40
+"""Largest island of depth, 160 pixels, that no surface of its own is believed to make."""
+
 RIM_STEP_BINS = 2.0
 RIM_DOUBT = ((4, 0.92), (3, 0.85), (2, 0.7), (1, 0.5))
 """Distance in pixels from the rim of a nearer surface, and the share of pixels inside it that are as right as the rest.
@@ -68,6 +71,7 @@ class PolarityReversal:
         cost = self._buffers.get("cost", *score.shape)
         aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
+        confidence[_speckles(label)] = 0.0
         position = _refine(score, label, REFINE_RADIUS_CELLS)
         cells = np.stack([position, confidence, spread])
         fine = to_pixels(cells, height, width, CELL_PX, SAME_SURFACE_LABELS)
@@ -90,6 +94,13 @@ class PolarityReversal:
             confidence=np.where(unknown, np.float32(0), confidence),
             sigma_dpt=np.where(unknown, np.float32(np.nan), spread * np.float32(STEP_BINS * self._bins.width_dpt)),
         )
+
+
+def _speckles(label: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Islands too small for a surface, bool [rows, columns]: the blur of something else, taken for texture."""
+    kept = label.astype(np.int16)
+    cv2.filterSpeckles(kept, -1, SPECKLE_CELLS, int(SAME_SURFACE_LABELS))
+    return kept < 0
 
 
 def _rim_doubt(position: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,5 +1,6 @@
 """The depth camera as a lifecycle node: callbacks only, the work is done by a :class:`DepthSession`."""
 
+import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +17,7 @@ from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
 from edfv_ros.nodes.diagnostics import DepthDiagnostics
-from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules, usage
 from edfv_ros.nodes.running import CancellableNode, run_node
 from edfv_ros.nodes.static_frames import StaticFrames
 from edfv_ros.pipeline import DepthOutput
@@ -199,7 +200,10 @@ class DepthNode(CancellableNode):
 
 
 def main() -> int:
-    """Run the depth node until a signal ends it; returns the exit code."""
+    """Run the depth node until a signal ends it, or print its parameters; returns the exit code."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(usage())
+        return 0
     return run_node(DepthNode)
 
 

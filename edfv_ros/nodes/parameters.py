@@ -8,6 +8,7 @@ range, choices and description are kept in the field's metadata. Imports no ROS,
 import dataclasses
 import difflib
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -170,6 +171,27 @@ def markdown() -> str:
         cells = (f"`{name}`", _TYPE_NAMES[type(value)], f"`{text}`" if text else "", rule.allowed)
         lines.append(f"| {' | '.join(cells)} | {'yes' if rule.runtime else 'no'} | {rule.description} |")
     return "\n".join(lines) + "\n"
+
+
+def usage() -> str:
+    """What `depth_node --help` prints."""
+    lines = [
+        "usage: depth_node [--ros-args -p NAME:=VALUE ...]",
+        "",
+        "Metric depth from an event camera whose lens sweeps focus: the ROS 2 node. Ctrl-C ends it.",
+        "",
+        "  depth_node --ros-args -p source:=sim",
+        "  depth_node --ros-args -p source:=file -p path:=sweep -p loop:=true",
+        "  depth_node --ros-args -p rig:=my_rig.yaml -r __ns:=/front",
+        "",
+        "parameters:",
+    ]
+    for name in FIELDS:
+        given = f" (default {default(name)})" if default(name) != "" else ""
+        lines += textwrap.wrap(
+            f"{rules(name).description}{given}", 100, initial_indent=f"  {name:<22}", subsequent_indent=" " * 24
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
