@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from edfv_ros.errors import RigError
 from edfv_ros.rig.model import Rig
@@ -79,7 +80,24 @@ def _first_problem(error: ValidationError) -> str:
         return f"{key}: {message}{more}" if key else f"{message}{more}"
     value = repr(problem["input"])
     value = value if len(value) <= 60 else value[:57] + "..."
-    return f"{key} = {value}: {message[0].lower()}{message[1:]}{more}"
+    return f"{key} = {value}: {_in_words(problem, message)}{more}"
+
+
+def _in_words(problem: ErrorDetails, message: str) -> str:
+    """Pydantic's message, or ours where its is about Python and not about the file."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "too_short":
+            return f"give at least {context['min_length']} values"
+        case "too_long":
+            return f"give {context['max_length']} values"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "a group of keys must stand here"
+        case "tuple_type":
+            return "a list of numbers must stand here, e.g. [0.0, 1.0]"
+        case "string_pattern_mismatch":
+            return "use a letter, then letters, digits and underscores"
+    return f"{message[0].lower()}{message[1:]}"
 
 
 def _suggestion(location: list[str]) -> str:
