@@ -1,12 +1,12 @@
 """Read a rig file, or say in one line what is wrong with it."""
 
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from edfv_ros.errors import RigError
 from edfv_ros.rig.model import Rig
@@ -83,7 +83,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key} = {value}: {_in_words(problem, message)}{more}"
 
 
-def _in_words(problem: ErrorDetails, message: str) -> str:
+def _in_words(problem: Mapping[str, Any], message: str) -> str:
     """Pydantic's message, or ours where its is about Python and not about the file."""
     context = problem.get("ctx", {})
     match problem["type"]:
