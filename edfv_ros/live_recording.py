@@ -8,18 +8,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from edfv_ros.errors import EdfvError, LensError, OutputError, SourceError
 from edfv_ros.events import Capture, Packet
+from edfv_ros.events.aedat4_decoding import decode_events, decode_imu, decode_triggers, main_streams
+from edfv_ros.events.aedat4_index import PacketSpans, open_recording, read_index
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.sweeping import borrowed_lens, start_sweeping
 from edfv_ros.lens.sync import open_sweeps
-from edfv_ros.lens.track import LensTrackWriter
+from edfv_ros.lens.track import LensTrack, LensTrackWriter
 from edfv_ros.outputs.files import make_folder
 from edfv_ros.recording import EVENTS_NAME, LENS_NAME, RIG_NAME, check_resolution, require_no_recording
 from edfv_ros.rig import Rig, load_rig
 
 LIVE_SCHEMES = ("camera:", "tcp://", "unix://")
 _READ_TIMEOUT_S = 0.1
+_ARRAY_DECODERS = {"events": decode_events, "triggers": decode_triggers, "imu": decode_imu}
 
 
 @dataclass(slots=True)
@@ -28,9 +33,9 @@ class RecordingStatus:
 
     Attributes:
         seconds: since the source was opened.
-        events, frames, triggers, imu: received.
-        lost_events: dropped on their way to the lens track; the recording itself has them.
-        sweeps: complete focus sweeps in the lens track so far.
+        events, frames, triggers, imu: received so far; in the end, those in the file.
+        lost_events: dropped on their way to the lens track.
+        sweeps: complete focus sweeps found so far; in the end, those in the lens track.
         problem: what is wrong with the lens at present, one line; empty where nothing is.
     """
 
@@ -84,7 +89,27 @@ def record(
             follower = _LensFollower(rig, lens, folder / LENS_NAME) if rig else None
             if follower is not None:
                 stack.callback(follower.close)
-        return _follow(capture, follower, seconds, stop, on_progress)
+        status = _follow(capture, follower, seconds, stop, on_progress)
+    # Only the closed files tell: the capture process goes on recording until it is told to end.
+    for kind, count in _count_recorded(folder / EVENTS_NAME).items():
+        setattr(status, kind, count)
+    if rig and (folder / LENS_NAME).exists():
+        status.sweeps = len(LensTrack.from_csv(folder / LENS_NAME).sweeps(rig.bins))
+    return status
+
+
+def _count_recorded(path: Path) -> dict[str, int]:
+    """Number of events, frames, triggers and inertial samples in an uncompressed AEDAT4 file."""
+    with open_recording(path) as file:
+        index = read_index(file, path)
+    content = np.memmap(path, np.uint8, "r").data  # of the events, only where their number is said gets read
+    counts = {}
+    for number, stream in main_streams(index.container).items():
+        spans = index.packets.get(number, PacketSpans())
+        decode = _ARRAY_DECODERS.get(stream.kind)
+        lengths = (len(decode(content[at : at + size])) if decode else 1 for at, size in spans)  # a frame is a packet
+        counts[stream.kind] = sum(lengths)
+    return counts
 
 
 def _follow(

@@ -239,6 +239,31 @@ def test_where_the_source_breaks_the_last_sweep_is_written(tmp_path: Path, monke
     assert len(LensTrack.from_csv(tmp_path / "desk" / "lens.csv").sweeps(rig.bins)) == 2
 
 
+def test_what_is_reported_in_the_end_is_what_the_files_hold(camera: Camera, tmp_path: Path) -> None:
+    folder = tmp_path / "desk"
+    stop = threading.Event()
+    received = 0
+
+    def stop_and_record_on(status: live_recording.RecordingStatus) -> None:
+        """The capture process has written more by the time it hears of the end."""
+        nonlocal received
+        if status.sweeps >= 2 and not stop.is_set():
+            stop.set()
+            received = status.events
+            written_bytes = (folder / "recording.aedat4").stat().st_size
+            deadline_s = time.monotonic() + 30.0
+            while not has_bytes(folder / "recording.aedat4", written_bytes + 10 * EVENTS_PER_TICK * 16):
+                assert time.monotonic() < deadline_s, "nothing more is recorded"
+                time.sleep(0.01)
+
+    rig = write_rig(camera.rig, tmp_path / "rig.yaml")
+    status = live_recording.record(camera.uri, folder, rig_path=rig, stop=stop, on_progress=stop_and_record_on)
+    summary = summary_of(folder)
+    assert status.events == summary["streams"]["events"]["count"] > received
+    assert status.triggers == summary["streams"]["triggers"]["count"]
+    assert status.sweeps == len(summary["sweeps"]) >= 2
+
+
 def test_the_virtual_lens_reports_its_track(tmp_path: Path) -> None:
     """Live rig in a process, its lens on a pseudo-terminal, telemetry through the clock model into lens.csv."""
     rig = small_rig(sync="telemetry")

@@ -156,12 +156,22 @@ def test_triggers_of_another_frequency_than_the_rig_s_are_an_error(spacing_us: i
 
 
 def test_no_trigger_at_all_is_an_error_that_names_the_wiring() -> None:
-    with pytest.raises(LensError, match=r"no trigger edge in 1 s of events: wire"):
+    with pytest.raises(LensError, match=r"in 1 s of events there is no trigger edge: wire"):
         run(TriggerSweeps(RIG), [(T0 + 5, 6), (T0 + 9, 8)], T0 + 5_000_000)
     short = TriggerSweeps(RIG)
     short.observe(packet(T0, T0 + 10))
-    with pytest.raises(LensError, match="no trigger edge among the events"):
+    with pytest.raises(LensError, match="there is no trigger edge: wire"):
         short.finish()
+
+
+def test_falling_edges_alone_are_a_signal_to_invert() -> None:
+    falling = [(T0 + SWEEP_US * i, TriggerType.FALLING_EDGE) for i in range(30)]
+    with pytest.raises(LensError, match=r"^there is no rising trigger edge, only falling ones \(7\): .* invert"):
+        run(TriggerSweeps(RIG), falling[:7], T0 + 650_000)
+    with pytest.raises(
+        LensError, match=r"^in 1 s of events there is no rising trigger edge, only falling ones \(1\d\): .* inv"
+    ):
+        run(TriggerSweeps(RIG), falling, T0 + 3_000_000)
 
 
 def test_edges_that_make_no_sweep_are_an_error_at_the_end() -> None:

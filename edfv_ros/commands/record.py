@@ -84,5 +84,5 @@ def _in_words(status: "RecordingStatus") -> str:
             parts.append(f"{count:,} {name}")
     parts.append(f"{status.sweeps} sweeps")
     if status.lost_events:
-        parts.append(f"{status.lost_events:,} more events recorded but not looked at")
+        parts.append(f"{status.lost_events:,} events not looked at for the lens track")
     return ", ".join(parts)

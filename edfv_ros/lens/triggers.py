@@ -44,6 +44,7 @@ class TriggerSweeps:
         self._first_event_us: int | None = None
         self._now_us: int | None = None
         self._edges = 0
+        self._falling_edges = 0
         self._sweeps_ever = 0
         self._ready: deque[FocusSweep] = deque()
         self._discard_before_us = 0
@@ -80,6 +81,7 @@ class TriggerSweeps:
                 self._counts["doubled_edges"] += not self._detector.rising(time_us)
             elif kind == TriggerType.FALLING_EDGE:
                 self._advance_to(time_us)
+                self._falling_edges += 1
                 self._detector.falling(time_us)
         self._judge_edges(self._now_us)
         self._complain_of_silence()
@@ -102,7 +104,7 @@ class TriggerSweeps:
         if self._first_event_us is None or self._sweeps_ever:
             return
         if not self._edges:
-            raise LensError(f"there is no trigger edge among the events: {_NO_TRIGGER_ADVICE}")
+            raise LensError(f"there is no {self._what_is_missing()}")
         counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in dict(self._counts).items() if count)
         raise LensError(
             f"the {self._edges} trigger edges make no complete sweep of {self._nominal_us / 1000:g} ms"
@@ -233,7 +235,15 @@ class TriggerSweeps:
             return
         silent_us = self._now_us - self._first_event_us
         if silent_us > patience_us(self._nominal_us):
-            raise LensError(f"no trigger edge in {silent_us / 1e6:.2g} s of events: {_NO_TRIGGER_ADVICE}")
+            raise LensError(f"in {silent_us / 1e6:.2g} s of events there is no {self._what_is_missing()}")
+
+    def _what_is_missing(self) -> str:
+        if not self._falling_edges:
+            return f"trigger edge: {_NO_TRIGGER_ADVICE}"
+        return (
+            f"rising trigger edge, only falling ones ({self._falling_edges}): one must mark each turning point: "
+            "invert the lens's sync signal, or switch the camera's detection of rising edges on"
+        )
 
     def _update_discard(self) -> None:
         if self._now_us is None:
