@@ -1,6 +1,7 @@
 """Genuine recordings, and files that are none."""
 
 import random
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_cli_basics import edfv
 from test_events_writer import ALL, Aedat4Writer, all_streams, event_bytes, random_events
 
 from edfv_ros.errors import EdfvError, OutputError, SourceError
 from edfv_ros.events import Capture, Packet, aedat4_decoding, open_source, recover, time_range_us
+from edfv_ros.events.health import MAX_US
+from edfv_ros.inspection import inspect
 
 # Events, frames, inertial samples, triggers: two independent readers agree on these.
 GENUINE = {
@@ -134,7 +138,7 @@ def test_truncated_recording_says_how_to_recover_it(tmp_path: Path) -> None:
     assert sum(store.size() for store in iter(dv_recording.getNextEventBatch, None)) == len(events)
 
 
-def test_corrupt_recording_keeps_what_came_before(tmp_path: Path) -> None:
+def test_corrupt_recording_loses_only_the_damaged_packet(tmp_path: Path) -> None:
     path = tmp_path / "x.aedat4"
     content = bytearray(closed_recording(path))
     middle = len(content) // 2
@@ -144,7 +148,7 @@ def test_corrupt_recording_keeps_what_came_before(tmp_path: Path) -> None:
     assert "damaged at byte" in problem(path)
     assert recover(path, tmp_path / "whole.aedat4") > 0
     events = np.concatenate([p.events for p in iter(open_source(str(tmp_path / "whole.aedat4")).read, None)])
-    assert 500 <= len(events) <= 1300
+    assert len(events) == 1900 and events["timestamp"][-1] == 2999
 
 
 def test_time_range_of_a_recording(tmp_path: Path) -> None:
@@ -244,3 +248,53 @@ def test_damage_anywhere_never_does_more_than_raise(tmp_path: Path, data: st.Dat
             assert np.all(times_us[1:] >= times_us[:-1])
     except EdfvError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)
+
+
+def test_a_recording_without_damage_is_copied_whole(tmp_path: Path, aedat4_dir: Path) -> None:
+    for name in GENUINE:
+        code, out, _ = edfv("recover", aedat4_dir / name, tmp_path / name)
+        assert code == 0 and "no damage was found" in out and "left out" not in out
+        assert counts(list(iter(open_source(str(tmp_path / name)).read, None))) == GENUINE[name]
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("name", ["own", *GENUINE])
+def test_what_was_recovered_reads_to_its_end(tmp_path: Path, aedat4_dir: Path, name: str, seed: int) -> None:
+    good = aedat4_dir / name
+    if name == "own":  # not compressed, so that flips get through to the contents
+        good = tmp_path / "good.aedat4"
+        with Aedat4Writer(good, ALL) as writer:
+            writer.write(all_streams())
+    content, rng = bytearray(good.read_bytes()), random.Random(seed)
+    header_too = seed % 5 == 0
+    first = 14 if header_too else 18 + struct.unpack_from("<I", content, 14)[0]
+    contents = [match.start() for match in re.finditer(rb"EVTS|FRME|IMUS|TRIG|\x04\x22\x4d\x18", content)]
+    for _ in range(1 << (seed % 8)):  # anywhere, and where it hurts most: where packets begin
+        for position in (rng.randrange(first, len(content)), rng.choice(contents) + rng.randrange(-24, 48)):
+            if first <= position < len(content):
+                content[position] ^= 1 << rng.randrange(8)
+    path, whole, again = (tmp_path / f"{stem}.aedat4" for stem in ("bad", "whole", "again"))
+    path.write_bytes(content)
+    try:
+        recover(path, whole)
+    except SourceError as error:
+        assert header_too and str(error).startswith(str(path)) and not whole.exists()
+        return
+    list(iter(open_source(str(whole)).read, None))
+    assert recover(whole, again) == 0
+    assert again.read_bytes() == whole.read_bytes()
+
+
+def test_impossible_times_are_counted_and_do_not_stretch_a_recording(tmp_path: Path) -> None:
+    path, packet = tmp_path / "x.aedat4", all_streams()
+    first_us, last_us = packet.events["timestamp"][[0, -1]].tolist()
+    packet.events["timestamp"][[10, 20, -5]] = -3_597_675_348_654_686_141, 2**62, MAX_US + 1
+    packet.triggers["timestamp"][4] = -1
+    with Aedat4Writer(path, ALL) as writer:
+        writer.write(packet)
+
+    summary = inspect(path)
+    events, triggers = summary.streams["events"], summary.streams["triggers"]
+    assert (events.count, events.first_us, events.last_us) == (24_998, first_us, last_us)
+    assert (triggers.count, triggers.first_us) == (9, packet.triggers["timestamp"][0])
+    assert summary.counters == {"out_of_range": 4}

@@ -12,7 +12,7 @@ def recover(
     damaged: Annotated[Path, typer.Argument(metavar="DAMAGED", help="An .aedat4 file that is cut off or damaged.")],
     recovered: Annotated[Path, typer.Argument(metavar="NEW", help="The file to write; it must not exist yet.")],
 ) -> None:
-    """Save what can be read of a damaged recording, up to the damage.
+    """Save what can be read of a damaged recording: all packets but the damaged ones.
 
     A killed edfv record does not need this: its recording reads as it is.
 
@@ -23,4 +23,8 @@ def recover(
     from edfv_ros.events import recover as recover_file
 
     left_out = recover_file(damaged, recovered)
-    results().print(f"{recovered}: recovered, {left_out:,} bytes left out", markup=False)
+    if left_out:
+        outcome = f"recovered, {left_out:,} {'byte' if left_out == 1 else 'bytes'} left out"
+    else:
+        outcome = "a copy of the whole recording, no damage was found"
+    results().print(f"{recovered}: {outcome}", markup=False)

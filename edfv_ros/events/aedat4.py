@@ -57,6 +57,21 @@ def time_range_us(path: Path) -> tuple[int, int] | None:
     return (int(first[0]), int(last[-1])) if len(first) and len(last) else None
 
 
+def source_info(path: Path, streams: dict[int, Stream]) -> SourceInfo:
+    """Describe the camera whose ``streams``, by their number, a file holds.
+
+    Raises:
+        SourceError: there are no events among them, or the resolution is unknown.
+    """
+    by_kind: dict[str, Any] = {stream.kind: stream for stream in streams.values()}
+    if "events" not in by_kind:
+        raise SourceError(f"{path}: this recording has no event stream, only {', '.join(by_kind) or 'nothing'}")
+    events = by_kind["events"]
+    if events.width_px <= 0 or events.height_px <= 0:
+        raise SourceError(f"{path}: this recording does not say the resolution of its events; record it again with DV")
+    return SourceInfo(events.source, events.width_px, events.height_px, tuple(by_kind), live=False)
+
+
 class Aedat4Source:
     """The streams of one camera in a file, interleaved in time.
 
@@ -80,7 +95,7 @@ class Aedat4Source:
             if index.damage:
                 raise SourceError(f"{self._path}: {index.damage}; {_advice(self._path)}")
             streams = main_streams(index.container)
-            self._info = _info(self._path, streams)
+            self._info = source_info(self._path, streams)
         except SourceError:
             self._file.close()
             raise
@@ -217,16 +232,6 @@ class _Pace:
             time.sleep(delay_s)
         elif delay_s >= 1.0:  # a long silence or a jump of the clock: go on from here
             self._offset_s = None
-
-
-def _info(path: Path, streams: dict[int, Stream]) -> SourceInfo:
-    by_kind: dict[str, Any] = {stream.kind: stream for stream in streams.values()}
-    if "events" not in by_kind:
-        raise SourceError(f"{path}: this recording has no event stream, only {', '.join(by_kind) or 'nothing'}")
-    events = by_kind["events"]
-    if events.width_px <= 0 or events.height_px <= 0:
-        raise SourceError(f"{path}: this recording does not say the resolution of its events; record it again with DV")
-    return SourceInfo(events.source, events.width_px, events.height_px, tuple(by_kind), live=False)
 
 
 def _advice(path: Path) -> str:

@@ -134,6 +134,15 @@ def decode_frame(payload: Buffer) -> Frame:
     return Frame(start_us, exposure_us, grey(pixels))
 
 
+DECODERS: dict[str, Callable[[Buffer], Any]] = {
+    "events": decode_events,
+    "triggers": decode_triggers,
+    "imu": decode_imu,
+    "frames": decode_frame,
+}
+"""What decodes a decompressed packet, by the kind of its stream; all raise DamagedError."""
+
+
 class _Table:
     """A flatbuffer table, every access checked against the buffer."""
 

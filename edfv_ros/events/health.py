@@ -11,8 +11,14 @@ from edfv_ros.events.types import EVENT_DTYPE, Frame, Packet, SourceInfo, Trigge
 GAP_US = 100_000
 """A silence this long is a gap: a sensor in front of a moving focus is never silent."""
 
-MAX_US = 1 << 60
-"""No clock gets that far, 36 000 years after 1970; differences of such times still fit into 64 bits."""
+MAX_US = 253_402_300_799_999_999
+"""The end of the year 9999, with which calendars end: no clock gets that far."""
+
+
+def possible(times_us: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of int64 [N] can be times of a clock at all: neither negative nor beyond MAX_US."""
+    within: NDArray[np.bool_] = (times_us >= 0) & (times_us <= MAX_US)
+    return within
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +129,12 @@ class HealthCheck:
         inside = int(x.max()) < self._size[0] and int(y.max()) < self._size[1]
         times_us = raw[:, 0]
         follows = self._clock.last_us is None or int(times_us[0]) >= self._clock.last_us
-        possible = int(times_us[0]) >= 0 and int(times_us[-1]) <= MAX_US
-        return inside and follows and possible and bool(np.all(times_us[1:] >= times_us[:-1]))
+        within = int(times_us[0]) >= 0 and int(times_us[-1]) <= MAX_US
+        return inside and follows and within and bool(np.all(times_us[1:] >= times_us[:-1]))
 
     def _sound_part(self, raw: NDArray[np.int64]) -> NDArray[np.int64]:
         x, y = _coordinates(raw)
-        inside = raw[(x < self._size[0]) & (y < self._size[1]) & _possible(raw[:, 0])]
+        inside = raw[(x < self._size[0]) & (y < self._size[1]) & possible(raw[:, 0])]
         self._count(out_of_range=len(raw) - len(inside))
         if not len(inside):
             return inside
@@ -141,11 +147,11 @@ class HealthCheck:
         if not len(items):
             return items
         items = items[self._fresh(items["timestamp"])]
-        possible = items[_possible(items["timestamp"])]
-        self._count(out_of_range=len(items) - len(possible))
-        if not len(possible):
-            return possible
-        items = possible
+        within = items[possible(items["timestamp"])]
+        self._count(out_of_range=len(items) - len(within))
+        if not len(within):
+            return within
+        items = within
         times_us, sound = self._followers[kind].follow(items["timestamp"], self._clock)
         self._count(time_reversals=len(items) - int(np.count_nonzero(sound)))
         mended = items.copy()
@@ -183,11 +189,6 @@ class HealthCheck:
 
 
 _STAMP_DTYPE = np.dtype([("timestamp", "<i8"), ("index", "<i8")])
-
-
-def _possible(times_us: NDArray[np.int64]) -> NDArray[np.bool_]:
-    possible: NDArray[np.bool_] = (times_us >= 0) & (times_us <= MAX_US)
-    return possible
 
 
 def _coordinates(raw: NDArray[np.int64]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:

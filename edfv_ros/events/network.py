@@ -4,21 +4,16 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from edfv_ros.errors import SourceError
 from edfv_ros.events.addresses import STREAM_ORDER, TcpAddress, UnixAddress, parse_address
 from edfv_ros.events.aedat4_decoding import (
-    Buffer,
+    DECODERS,
     Container,
     DamagedError,
     Stream,
-    decode_events,
-    decode_frame,
-    decode_imu,
-    decode_triggers,
     decompress,
     read_container,
 )
@@ -32,12 +27,6 @@ _RECEIVE_BYTES = 1 << 20
 _MAX_MESSAGE_BYTES = 1 << 28
 # Whoever only listens learns of the death of a machine, or of the cable to it, by asking: here within 5 s of silence.
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 2), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 3))
-_DECODERS: dict[str, Callable[[Buffer], Any]] = {
-    "events": decode_events,
-    "triggers": decode_triggers,
-    "imu": decode_imu,
-    "frames": decode_frame,
-}
 
 
 class NetworkSource:
@@ -151,7 +140,7 @@ class _Receiver:
             if position + 8 + size > len(self.buffer):
                 break
             payload = bytes(self.buffer[position + 8 : position + 8 + size])
-            packets.append(_DECODERS[self.stream.kind](decompress(payload, self.container.compression)))
+            packets.append(DECODERS[self.stream.kind](decompress(payload, self.container.compression)))
             position += 8 + size
         del self.buffer[:position]
         return packets, connected
