@@ -241,7 +241,8 @@ def _metrics(
 def _doubts(recording: SweepRecording, lens: dict[str, int], health: StreamHealth) -> list[str]:
     doubts = track_doubts(LensTrack.from_csv(recording.files.lens), recording.rig) if recording.files.lens else []
     doubts += [f"{name.replace('_', ' ')} of the lens: {count}" for name, count in lens.items() if name in _LENS_DOUBTS]
-    doubts += [f"{name.replace('_', ' ')} of the events: {count}" for name, count in health.problems.items()]
+    of_events = {name: count for name, count in health.problems.items() if name != "non_alternating_edges"}
+    doubts += [f"{name.replace('_', ' ')} of the events: {count}" for name, count in of_events.items()]
     return doubts
 
 

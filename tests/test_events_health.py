@@ -106,12 +106,12 @@ def test_data_older_than_the_opening_go() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kinds", "missed"), [([1, 2, 1, 2], 0), ([1, 1, 1, 1], 0), ([1, 2, 2, 1, 1], 2), ([1, 2, 0, 1], 0)]
+    ("kinds", "repeated"), [([1, 2, 1, 2], 0), ([1, 1, 1, 1], 0), ([1, 2, 2, 1, 1], 2), ([1, 2, 0, 1], 0)]
 )
-def test_edges_that_do_not_alternate_are_missed_ones(kinds: list[int], missed: int) -> None:
+def test_edges_that_do_not_alternate_are_counted(kinds: list[int], repeated: int) -> None:
     check = HealthCheck(INFO)
     check(Packet(triggers=triggers(*enumerate(kinds))))
-    assert check.health.missed_edges == missed
+    assert check.health.non_alternating_edges == repeated
     assert check.health.triggers == len(kinds)
 
 

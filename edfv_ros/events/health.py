@@ -34,7 +34,7 @@ class StreamHealth:
         out_of_range: items removed because they lie outside the resolution or outside any possible time.
         misfit_frames: frames removed because they have not the resolution of the events.
         gaps: silences of GAP_US and more between events.
-        missed_edges: trigger edges that must be missing, since rising and falling ones did not alternate.
+        non_alternating_edges: trigger edges, rising or falling, that follow one of their own kind: bounces or gaps.
         timestamp_resets: breaks of the clock; times after one are shifted so that they go on ascending.
         stale: items removed because they are older than the opening of their camera.
         lost_events: events dropped because nobody took them in time.
@@ -49,7 +49,7 @@ class StreamHealth:
     out_of_range: int = 0
     misfit_frames: int = 0
     gaps: int = 0
-    missed_edges: int = 0
+    non_alternating_edges: int = 0
     timestamp_resets: int = 0
     stale: int = 0
     lost_events: int = 0
@@ -173,14 +173,14 @@ class HealthCheck:
         return fresh
 
     def _check_edges(self, kinds: list[int]) -> None:
-        missed = 0
+        repeated = 0
         for kind in kinds:
             if kind in (TriggerType.RISING_EDGE, TriggerType.FALLING_EDGE):
                 # Until both kinds were seen, the camera may well report only one.
-                missed += kind == self._last_edge and len(self._edge_kinds) == 2
+                repeated += kind == self._last_edge and len(self._edge_kinds) == 2
                 self._last_edge = kind
                 self._edge_kinds.add(kind)
-        self._count(missed_edges=missed)
+        self._count(non_alternating_edges=repeated)
 
     def _count(self, **counts: int) -> None:
         changed = {name: getattr(self._counters, name) + count for name, count in counts.items() if count}
