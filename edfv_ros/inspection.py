@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from edfv_ros.errors import EdfvError
 from edfv_ros.events.aedat4 import Aedat4Source
-from edfv_ros.events.health import HealthCheck
+from edfv_ros.events.health import HealthCheck, possible
 from edfv_ros.events.types import Packet
 from edfv_ros.lens.sweep import FocusSweep
-from edfv_ros.lens.sync import SweepSource, open_sweeps
+from edfv_ros.lens.sync import SweepSource, TriggerSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.optics import VergenceBins
 from edfv_ros.recording import SweepRecording, check_resolution, find_recording, load_depth_gt
@@ -37,7 +37,10 @@ DIRECTION_NAMES = {1: "up", -1: "down"}
 
 @dataclass(slots=True)
 class StreamSummary:
-    """Number of elements of one stream and the time stamps of the first and the last, None where it is empty."""
+    """Number of elements of one stream and the time stamps of the first and the last, None where it is empty.
+
+    Elements with an impossible time are none of them; the counter ``out_of_range`` tells how many there were.
+    """
 
     count: int = 0
     first_us: int | None = None
@@ -45,6 +48,7 @@ class StreamSummary:
 
     def add(self, timestamps_us: NDArray[np.int64]) -> None:
         """Take in the time stamps of some elements, int64 [N]."""
+        timestamps_us = timestamps_us[possible(timestamps_us)]
         if not len(timestamps_us):
             return
         first, last = int(timestamps_us.min()), int(timestamps_us.max())
@@ -234,6 +238,8 @@ def _count(source: Aedat4Source, sweeps: SweepSource | None, on_progress: Callab
             if len(counts.problems) > problems:  # the sweeps are given up, counting goes on
                 sweeps = None
     counts.counters |= check.health.problems
+    if isinstance(sweeps, TriggerSweeps):  # it knows more about the edges
+        counts.counters.pop("non_alternating_edges", None)
     if sweeps is not None:
         with _noting(counts.problems):
             sweeps.finish()

@@ -14,8 +14,19 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recordings import RIG_FILE, SHARED_DATA, START_US, small_rig, write_rig, write_small_recording
+from recordings import (
+    RIG_FILE,
+    SHARED_DATA,
+    START_US,
+    SWEEP_US,
+    random_events,
+    small_rig,
+    write_rig,
+    write_small_recording,
+)
 from test_cli_basics import edfv, process
+
+from edfv_ros.events import TRIGGER_DTYPE, Aedat4Writer, SourceInfo
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +77,24 @@ def test_run_writes_the_contract(sweep: Path, tmp_path: Path) -> None:
     assert report["camera"] == "TESTCAM_1" and report["rig"]["camera"]["width_px"] == 64
     assert report["versions"]["edfv_ros"]
     assert "delta1" in printed
+
+
+def test_bouncing_edges_are_not_missed_ones(tmp_path: Path) -> None:
+    rig = small_rig()
+    folder = tmp_path / "bounces"
+    folder.mkdir()
+    write_rig(rig, folder / "rig.yaml")
+    edges = [(i * SWEEP_US + at, kind) for i in range(6) for at, kind in ((0, 1), (1000 - i % 2 * 500, 2))]
+    edges += [(time_us + 200, kind) for time_us, kind in edges]
+    info = SourceInfo("TESTCAM_1", *rig.camera.resolution, ("events", "triggers"), live=False)
+    with Aedat4Writer(folder / "recording.aedat4", info) as writer:
+        writer.write_triggers(np.array([(START_US + time_us, kind) for time_us, kind in sorted(edges)], TRIGGER_DTYPE))
+        writer.write_events(random_events(10_000, rig, 6 * SWEEP_US))
+    code, printed, _ = edfv("info", folder, "--json")
+    assert (code, json.loads(printed)["counters"]) == (0, {"doubled_edges": 6})
+    assert edfv("run", folder, "--out", tmp_path / "depth")[0] == 0
+    report = json.loads((tmp_path / "depth" / "report.json").read_text())
+    assert report["doubts"] == [] and report["lens"] == {"doubled_edges": 6}
 
 
 def test_run_without_truth_reports_no_metrics(copy: Path, tmp_path: Path) -> None:
