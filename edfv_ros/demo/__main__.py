@@ -182,7 +182,7 @@ def main() -> int:
         load_rig(rig_path)
         run(arguments.out, rig_path, arguments.seconds, console)
     except EdfvError as error:
-        console.print(f"[red]{error}[/]")
+        Console(stderr=True).print(str(error), style="red", soft_wrap=True, markup=False, highlight=False)
         return 2
     except KeyboardInterrupt:
         return 130
