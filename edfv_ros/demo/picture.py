@@ -129,7 +129,7 @@ def _draw_slice(axes: Axes, scene: DemoScene, row: int) -> None:
     axes.set_xlabel("pixels of the row")
     axes.set_xticks([])
     axes.set_box_aspect(scene.depth_m.shape[0] / scene.depth_m.shape[1])
-    axes.set_title("3  Focus volume of the marked row; dots: depth found", fontsize=11, loc="left")
+    axes.set_title("3  Focus volume along the line; black: depth", fontsize=11, loc="left")
 
 
 def _draw_depth(figure: Figure, axes: Axes, scene: DemoScene, row: int) -> None:
