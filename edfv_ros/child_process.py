@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,8 +18,9 @@ def start_module(
     arguments: Sequence[str],
     *,
     pass_fds: Sequence[int] = (),
-    stdout: int | None = None,
-    stderr: IO[bytes] | None = None,
+    stdout: int | IO[bytes] | None = None,
+    stderr: int | IO[bytes] | None = None,
+    environment: Mapping[str, str] = os.environ,
 ) -> subprocess.Popen[bytes]:
     """Run ``main()`` of a module of this package, with its command line arguments, in a session of its own.
 
@@ -32,14 +33,14 @@ def start_module(
     # Never the file by its path: its folder would come first, and events/types.py in place of the types of Python.
     code = _RUN.format(root=str(Path(edfv_ros.__file__).parents[1]), module=module)
     # An empty entry means the working directory.
-    search_path = os.pathsep.join(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    search_path = os.pathsep.join(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         pass_fds=pass_fds,
         stdin=subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env={**os.environ, "PYTHONPATH": search_path},
+        env={**environment, "PYTHONPATH": search_path},
         start_new_session=True,
     )
 

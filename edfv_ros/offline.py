@@ -22,7 +22,7 @@ from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
 from edfv_ros.events import Capture, time_range_us
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
-from edfv_ros.lens.sync import open_sweeps
+from edfv_ros.lens.sync import SweepSource, TrackSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler
@@ -157,7 +157,7 @@ def compute_depth(
         estimator=estimator,
         sweeps=reports,
         mean_metrics=_mean([report.metrics for report in reports if report.metrics]),
-        doubts=_doubts(recording, sweeps.counters, health),
+        doubts=_doubts(sweeps, rig, health),
         dropped_sweeps=dict(assembler.dropped_sweeps),
         health={"events": health.events, **health.problems},
         lens=sweeps.counters,
@@ -238,9 +238,10 @@ def _metrics(
     return depth_metrics(estimate, truth_of_sweep_m, rig.bins, snapshot.event_count(), guide)
 
 
-def _doubts(recording: SweepRecording, lens: dict[str, int], health: StreamHealth) -> list[str]:
-    doubts = track_doubts(LensTrack.from_csv(recording.files.lens), recording.rig) if recording.files.lens else []
-    doubts += [f"{name.replace('_', ' ')} of the lens: {count}" for name, count in lens.items() if name in _LENS_DOUBTS]
+def _doubts(sweeps: SweepSource, rig: Rig, health: StreamHealth) -> list[str]:
+    doubts = track_doubts(sweeps.track, rig) if isinstance(sweeps, TrackSweeps) else []
+    of_lens = {name: count for name, count in sweeps.counters.items() if name in _LENS_DOUBTS}
+    doubts += [f"{name.replace('_', ' ')} of the lens: {count}" for name, count in of_lens.items()]
     of_events = {name: count for name, count in health.problems.items() if name != "non_alternating_edges"}
     doubts += [f"{name.replace('_', ' ')} of the events: {count}" for name, count in of_events.items()]
     return doubts

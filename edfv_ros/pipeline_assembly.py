@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.events.types import Frame, Packet
+from edfv_ros.events.types import Frame, Packet, timestamps_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.volume import SweepSnapshot, SweepVolume, VolumeRing
@@ -189,14 +189,14 @@ class _HeldEvents:
 
     @property
     def oldest_us(self) -> int:
-        return int(_times_us(self._views[0][0])[0]) if self._views else self.newest_us
+        return int(timestamps_us(self._views[0][0])[0]) if self._views else self.newest_us
 
     def append(self, events: NDArray[np.void], received_s: float) -> None:
         if not len(events):
             return
         if self.newest_us < 0:
-            self.first_us = self.covered_from_us = int(_times_us(events)[0])
-        self.newest_us = int(_times_us(events)[-1])
+            self.first_us = self.covered_from_us = int(timestamps_us(events)[0])
+        self.newest_us = int(timestamps_us(events)[-1])
         self._views.append((events, received_s))
         self.count += len(events)
 
@@ -204,7 +204,7 @@ class _HeldEvents:
         """Yield the events before ``end_us`` and give back the space of each view once it has been dealt with."""
         while self._views:
             events, received_s = self._views[0]
-            times_us = _times_us(events)
+            times_us = timestamps_us(events)
             cut = len(events) if times_us[-1] < end_us else int(np.searchsorted(times_us, end_us))
             if cut:
                 yield events[:cut], received_s
@@ -222,7 +222,7 @@ class _HeldEvents:
         left = count
         for events, _ in self._views:
             if left < len(events):
-                return self.drop_until(int(_times_us(events)[left]) + 1)
+                return self.drop_until(int(timestamps_us(events)[left]) + 1)
             left -= len(events)
         return self.drop_until(self.newest_us + 1)
 
@@ -250,7 +250,7 @@ class _Losses:
         if packet.lost_events and self._since_us is None:
             self._since_us = newest_us
         if self._since_us is not None and len(packet.events):
-            self.add(self._since_us, int(_times_us(packet.events)[0]))
+            self.add(self._since_us, int(timestamps_us(packet.events)[0]))
             self._since_us = None
 
     def add(self, first_us: int, last_us: int) -> None:
@@ -261,8 +261,3 @@ class _Losses:
         self._stretches_us = [stretch for stretch in self._stretches_us if stretch[1] > sweep.start_us]
         hit = any(first_us < sweep.end_us for first_us, _ in self._stretches_us)
         return hit or (self._since_us is not None and self._since_us < sweep.end_us)
-
-
-def _times_us(events: NDArray[np.void]) -> NDArray[np.int64]:
-    """Time stamps of EVENT_DTYPE [N] without copying."""
-    return events.view(np.int64).reshape(-1, 2)[:, 0]

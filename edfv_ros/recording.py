@@ -7,12 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import OutputError, RigError, SourceError
-from edfv_ros.events.types import SourceInfo
+from edfv_ros.events.types import EVENTS_NAME, SourceInfo
+from edfv_ros.lens.track import LENS_NAME
 from edfv_ros.outputs.files import check_folder
 from edfv_ros.rig import Rig, load_rig
 
-EVENTS_NAME = "recording.aedat4"
-LENS_NAME = "lens.csv"
 RIG_NAME = "rig.yaml"
 DEPTH_GT_NAME = "depth_gt.npy"
 

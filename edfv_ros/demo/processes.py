@@ -5,14 +5,13 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edfv_ros.child_process import stop_process
+from edfv_ros.child_process import start_module, stop_process
 from edfv_ros.nodes.fast_dds import fast_dds_environment
 
 STOP_TIMEOUT_S = 15.0
@@ -29,12 +28,12 @@ def running_node(parameters: dict[str, str], environment: dict[str, str]) -> Ite
     """Run the depth node; afterwards it is stopped as by Ctrl-C."""
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     with tempfile.TemporaryFile() as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "edfv_ros.nodes.depth_node", "--ros-args", *given],
-            env=environment,
+        process = start_module(
+            "edfv_ros.nodes.depth_node",
+            ["--ros-args", *given],
             stdout=file,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            environment=environment,
         )
         try:
             yield NodeLog(file.fileno())
@@ -55,18 +54,11 @@ class NodeLog:
 
 def listen(seconds: float, timeout_s: float, out: Path, environment: dict[str, str]) -> Iterator[dict[str, Any]]:
     """Run the subscriber, and yield its reports as they come; the last one stands for the whole time."""
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "edfv_ros.nodes.depth_listener",
-            f"--seconds={seconds}",
-            f"--timeout={timeout_s}",
-            f"--out={out}",
-        ],
-        env=environment,
+    process = start_module(
+        "edfv_ros.nodes.depth_listener",
+        [f"--seconds={seconds}", f"--timeout={timeout_s}", f"--out={out}"],
         stdout=subprocess.PIPE,
-        start_new_session=True,
+        environment=environment,
     )
     try:
         assert process.stdout is not None

@@ -15,6 +15,21 @@ CELL_PX = 2
 BANDS_PX = ((0.0, 1.0), (1.118, 2.12), (2.12, 4.12), (4.12, 8.1))
 """Standard deviations of the Gaussians whose differences make the bands; 1.118 is 1.0 after halving the image."""
 
+STEP_BINS = 0.5
+"""Spacing of the candidates."""
+
+MARGIN_BINS = 0.5
+"""How far beyond the centres of the outer bins a surface may lie: 0.5 is the end of the sweep."""
+
+WINDOW_PX = 2.0
+"""Standard deviation of the neighbourhood that shares a depth."""
+
+NOISE_RATIO = 0.1
+"""Noise variance per bin over the mean signal energy of all bins."""
+
+FLOOR = 0.03
+"""Residual energy of events that no surface causes, in squared counts over the sweep."""
+
 LEAK = 0.2
 LEAK_PX = 8.0
 """Blur carries intensity over from strong texture nearby, at its own depth: this share of the energy around a patch
@@ -33,30 +48,13 @@ class DepthLikelihood:
     Args:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter.
         bins: the vergence axis.
-        step: spacing of the candidates in bins.
-        margin: bins beyond the centres of the outer bins that a surface may lie at; 0.5 is the end of the sweep.
-        noise_ratio: noise variance per bin over the mean signal energy of all bins.
-        floor: residual energy of events that no surface causes, in squared counts over the sweep.
-        window_px: standard deviation of the neighbourhood that shares a depth.
     """
 
-    def __init__(
-        self,
-        blur_slope_px_per_dpt: float,
-        bins: VergenceBins,
-        *,
-        step: float = 0.5,
-        margin: float = 0.5,
-        noise_ratio: float = 0.1,
-        floor: float = 0.03,
-        window_px: float = 2.0,
-    ) -> None:
-        self.candidates = np.arange(-margin, bins.count - 1 + margin + step / 2, step)
+    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins) -> None:
+        self.candidates = np.arange(-MARGIN_BINS, bins.count - 1 + MARGIN_BINS + STEP_BINS / 2, STEP_BINS)
         self._blas = ThreadpoolController()
         self._buffers = Buffers()
-        self._floor = floor
-        self._window_px = window_px
-        self._models = band_models(blur_slope_px_per_dpt, bins, tuple(self.candidates.tolist()), BANDS_PX, noise_ratio)
+        self._models = band_models(blur_slope_px_per_dpt, bins, tuple(self.candidates.tolist()), BANDS_PX, NOISE_RATIO)
         self._log_determinants = np.stack([model.log_determinant for model in self._models]) / np.float32(bins.count)
 
     def __call__(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,7 +75,7 @@ class DepthLikelihood:
         with self._blas.limit(limits=1, user_api="blas"):  # its threads would fight the pipeline for the cores
             energies = self._band_energies(padded)
         floors = np.stack(
-            [self._floor + LEAK * cv2.GaussianBlur(energy[:, :, -1], (0, 0), LEAK_PX / CELL_PX) for energy in energies]
+            [FLOOR + LEAK * cv2.GaussianBlur(energy[:, :, -1], (0, 0), LEAK_PX / CELL_PX) for energy in energies]
         )
         score = self._buffers.get("score", rows, columns, len(self.candidates))
         _log_likelihood(energies, self._log_determinants, floors, score)
@@ -98,7 +96,7 @@ class DepthLikelihood:
             _halve(np.subtract(low, lowest, out=lowest), self._buffers.get("quarter", rows // 2, columns // 2, bins)),
         )
         raw = (self._finest_energy(finest), *(self._energy(band, k + 1) for k, band in enumerate(bands)))
-        widths_px = [max(self._window_px, coarse_px) for _, coarse_px in BANDS_PX]
+        widths_px = [max(WINDOW_PX, coarse_px) for _, coarse_px in BANDS_PX]
         first, second, third = (self._smooth(raw[k], widths_px[k] / CELL_PX, f"pooled {k}") for k in range(3))
         fourth = self._smooth(raw[3], widths_px[3] / (2 * CELL_PX), "pooled 3")
         return first, second, third, _double(fourth, self._buffers.get("doubled", *first.shape))

@@ -7,13 +7,12 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth.aggregate import aggregate
 from edfv_ros.depth.estimator import DepthEstimate
-from edfv_ros.depth.likelihood import CELL_PX, Buffers, DepthLikelihood
+from edfv_ros.depth.likelihood import CELL_PX, STEP_BINS, Buffers, DepthLikelihood
 from edfv_ros.depth.reconstruct import add_intensity_change
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.volume import SweepSnapshot
 
-STEP_BINS = 0.5
 SPREAD_BLUR_PX = 1.5
 """An event is laid back over at most the time in which the blur grows by this much."""
 
@@ -56,7 +55,7 @@ class PolarityReversal:
     def __init__(self, optics: ThinLens, bins: VergenceBins) -> None:
         self._bins = bins
         self._buffers = Buffers()
-        self._likelihood = DepthLikelihood(optics.blur_slope_px_per_dpt, bins, step=STEP_BINS)
+        self._likelihood = DepthLikelihood(optics.blur_slope_px_per_dpt, bins)
         slope_px_per_bin = optics.blur_slope_px_per_dpt * bins.width_dpt
         self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, bins.count / 4))
 
@@ -121,7 +120,6 @@ def _posterior(
     best = np.empty((height, width), np.int64)
     confidence = np.empty((height, width), np.float32)
     spread = np.empty((height, width), np.float32)
-    probability = np.empty(labels, np.float32)
     for y in range(height):
         for x in range(width):
             chosen = 0
@@ -132,11 +130,11 @@ def _posterior(
             near = np.float32(0.0)
             square = np.float32(0.0)
             for c in range(labels):
-                probability[c] = np.exp(np.float32(sharpness) * (cost[y, x, chosen] - cost[y, x, c]))
-                total += probability[c]
-                square += probability[c] * np.float32((c - chosen) * (c - chosen))
+                probability = np.exp(np.float32(sharpness) * (cost[y, x, chosen] - cost[y, x, c]))
+                total += probability
+                square += probability * np.float32((c - chosen) * (c - chosen))
                 if abs(c - chosen) <= within:
-                    near += probability[c]
+                    near += probability
             best[y, x] = chosen
             confidence[y, x] = near / total
             spread[y, x] = np.sqrt(square / total)

@@ -23,7 +23,7 @@ from edfv_ros.events.aedat4_decoding import (
     main_streams,
 )
 from edfv_ros.events.aedat4_index import FileIndex, PacketSpan, PacketSpans, open_recording, read_index
-from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
+from edfv_ros.events.types import EVENT_DTYPE, EVENTS_NAME, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
 PACKET_EVENTS = 10_000
 PACKET_US = 10_000
@@ -87,8 +87,8 @@ class Aedat4Source:
             SourceError: no such file, not an AEDAT4 recording, damaged, or without events.
         """
         self._path = Path(path)
-        if self._path.is_dir() and (self._path / "recording.aedat4").exists():
-            self._path /= "recording.aedat4"
+        if self._path.is_dir() and (self._path / EVENTS_NAME).exists():
+            self._path /= EVENTS_NAME
         self._file: BinaryIO = open_recording(self._path)
         try:
             index = read_index(self._file, self._path)

@@ -18,6 +18,9 @@ EVENT_DTYPE = np.dtype(
 The three pad bytes are not promised to be zero.
 """
 
+EVENTS_NAME = "recording.aedat4"
+"""The events of a sweep recording, in its folder."""
+
 TRIGGER_DTYPE = np.dtype([("timestamp", "<i8"), ("type", "i1")])
 """A trigger: unix time in us and the number of a :class:`TriggerType`."""
 
@@ -70,3 +73,8 @@ class Packet:
     imu: NDArray[np.void] = field(default_factory=lambda: np.empty(0, IMU_DTYPE))
     frames: tuple[Frame, ...] = ()
     lost_events: int = 0
+
+
+def timestamps_us(events: NDArray[np.void]) -> NDArray[np.int64]:
+    """Time stamps of EVENT_DTYPE [N] as a view, int64 [N]: much faster than the field of the padded record."""
+    return events.view(np.int64).reshape(-1, 2)[:, 0]

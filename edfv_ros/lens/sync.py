@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edfv_ros.errors import LensError
-from edfv_ros.events.types import Packet
+from edfv_ros.events.types import EVENTS_NAME, Packet
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.telemetry import TelemetrySweeps
-from edfv_ros.lens.track import CSV_HEADER, LENS_CSV, LensTrack
+from edfv_ros.lens.track import CSV_HEADER, LENS_NAME, LensTrack
 from edfv_ros.lens.triggers import TriggerSweeps
 from edfv_ros.rig import Rig
 
@@ -54,6 +54,7 @@ class TrackSweeps:
     """Sweeps from a lens track known beforehand.
 
     Attributes:
+        track: what was given.
         counters: ``partial_sweeps`` and ``fly_backs`` in the track, ``sweeps_without_events``,
             ``ms_of_events_without_track`` (only where it is long enough for a sweep).
 
@@ -69,6 +70,7 @@ class TrackSweeps:
                 f"{name}: no complete focus sweep: the track spans {low_dpt:.3g} to {high_dpt:.3g} dpt, the rig's "
                 f"sweep {rig.bins.min_dpt:.3g} to {rig.bins.max_dpt:.3g} dpt"
             )
+        self.track = track
         self._name = name
         self._coming = deque(replace(sweep, number=number) for number, sweep in enumerate(search.sweeps))
         self._track_us = track.start_us, track.end_us
@@ -157,12 +159,12 @@ def open_sweeps(
         if driver is None:
             raise LensError(
                 f"{recording or 'this source'}: sweep.sync = telemetry needs the lens itself to report its focus: "
-                f"use a live source with lens.port set, or put the recorded focus beside the events as {LENS_CSV}"
+                f"use a live source with lens.port set, or put the recorded focus beside the events as {LENS_NAME}"
             )
         return TelemetrySweeps(rig, driver)
     if track_path is None or not track_path.exists():
         raise LensError(
-            f"{track_path or LENS_CSV}: no such lens track: a {LENS_CSV} tells the focus over time (header "
+            f"{track_path or LENS_NAME}: no such lens track: a {LENS_NAME} tells the focus over time (header "
             f"{CSV_HEADER}, unix microseconds on the camera's clock, linear between rows); put it beside "
             "recording.aedat4, or set sweep.sync: trigger in the rig file if an edge marks each turning point"
         )
@@ -174,5 +176,5 @@ def _track_path(recording: Path | None) -> Path | None:
     if recording is None:
         return None
     if recording.is_dir():
-        return recording / LENS_CSV
-    return recording.with_name(LENS_CSV) if recording.name == "recording.aedat4" else None
+        return recording / LENS_NAME
+    return recording.with_name(LENS_NAME) if recording.name == EVENTS_NAME else None

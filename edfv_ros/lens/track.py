@@ -14,7 +14,7 @@ from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sweep_search import SweepSearch, find_sweeps
 from edfv_ros.optics import VergenceBins
 
-LENS_CSV = "lens.csv"
+LENS_NAME = "lens.csv"
 CSV_HEADER = "timestamp_us,vergence_dpt"
 
 _WRITTEN_ROW = re.compile(r"\d+,-?\d+\.\d{6}")

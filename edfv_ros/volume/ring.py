@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.events.types import Frame
+from edfv_ros.events.types import Frame, timestamps_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.optics import VergenceBins
 from edfv_ros.volume.hot_pixels import hot_pixels
@@ -126,8 +126,7 @@ class VolumeRing:
         assert self._slot is not None and self._sweep is not None, "no sweep is open"
         if not len(events):
             return
-        timestamps_us = events.view(np.int64).reshape(-1, 2)[:, 0]
-        segments = np.searchsorted(timestamps_us, self._edge_times_us)
+        segments = np.searchsorted(timestamps_us(events), self._edge_times_us)
         self.outside += self._slot.add(events, segments, self._sweep.direction)
         self._events += int(segments[-1] - segments[0])
 
