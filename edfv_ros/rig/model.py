@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from edfv_ros.optics import ThinLens, VergenceBins
+from edfv_ros.yaml_model import Part, Positive
 
-Positive = Annotated[float, Field(gt=0)]
 Curve = Annotated[tuple[float, ...], Field(min_length=2, strict=False)]
 
 
@@ -21,11 +21,7 @@ def _require_increasing(name: str, values: tuple[float, ...]) -> tuple[float, ..
     return values
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Intrinsics(_Part):
+class Intrinsics(Part):
     """Pinhole and plumb_bob distortion, as in ROS CameraInfo."""
 
     fx_px: Positive
@@ -35,7 +31,7 @@ class Intrinsics(_Part):
     distortion: Annotated[tuple[float, ...], Field(min_length=5, max_length=5, strict=False)]
 
 
-class Camera(_Part):
+class Camera(Part):
     """The sensor behind the lens; ``name`` becomes its namespace and its frame ids."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
@@ -72,7 +68,7 @@ class Camera(_Part):
         return self
 
 
-class Calibration(_Part):
+class Calibration(Part):
     """Focus curve: control value in the driver's own unit to focus vergence, linear between rows."""
 
     control: Curve
@@ -109,7 +105,7 @@ class Calibration(_Part):
         return max(float(b.min()) for b in branches), min(float(b.max()) for b in branches)
 
 
-class Breathing(_Part):
+class Breathing(Part):
     """Image scale relative to the reference vergence, linear between rows."""
 
     vergence_dpt: Curve
@@ -127,7 +123,7 @@ class Breathing(_Part):
         return len(set(self.scale)) == 1
 
 
-class Lens(_Part):
+class Lens(Part):
     """The focus lens: who drives it, how it blurs, and which control value focuses where."""
 
     driver: Literal["virtual", "edfv", "optotune_ld4", "optotune_icc", "scf4", "varioptic_usbm"]
@@ -140,7 +136,7 @@ class Lens(_Part):
     breathing: Breathing = Breathing(vergence_dpt=(0.0, 10.0), scale=(1.0, 1.0))
 
 
-class Sweep(_Part):
+class Sweep(Part):
     """How the focus moves, and how its time is tied to the camera's."""
 
     vergence_min_dpt: Annotated[float, Field(ge=0)]
@@ -164,13 +160,13 @@ class Sweep(_Part):
         return 1e6 / self.frequency_hz * (1.0 if self.waveform == "sawtooth" else 0.5)
 
 
-class Volume(_Part):
+class Volume(Part):
     """How finely the focus axis is divided."""
 
     bins: Annotated[int, Field(ge=4, le=256)]
 
 
-class Rig(_Part):
+class Rig(Part):
     """A camera behind a lens that sweeps its focus."""
 
     camera: Camera
