@@ -41,8 +41,7 @@ class Canvas:
         return self.camera.height_px + 2 * self.margin_px
 
     def rays(self, samples: int) -> tuple[Image, Image]:
-        """Normalised coordinates x and y at z = 1, distortion undone, of ``samples`` points per pixel and axis.
-        """
+        """Normalised coordinates x and y at z = 1, distortion undone, of ``samples`` points per pixel and axis."""
         k = self.camera.intrinsics
         columns = (np.arange(self.width_px * samples) + 0.5) / samples - self.margin_px - 0.5
         rows = (np.arange(self.height_px * samples) + 0.5) / samples - self.margin_px - 0.5
