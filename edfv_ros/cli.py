@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edfv_ros import __version__
-from edfv_ros.commands import doctor, info, record, recover, rig, run, simulate
+from edfv_ros.commands import doctor, info, record, recover, rig, run, simulate, statistics
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command()(info.info)
 app.command()(record.record)
 app.command()(recover.recover)
 app.command()(simulate.simulate)
+app.command()(statistics.statistics)
 app.command()(doctor.doctor)
 app.add_typer(rig.rig_app, name="rig")
 
