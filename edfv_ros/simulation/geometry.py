@@ -43,3 +43,22 @@ def rotation_about(vector_rad: ArrayLike) -> NDArray[np.float64]:
     cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     rotation: NDArray[np.float64] = np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
     return rotation
+
+
+def quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """The unit quaternion x, y, z, w (w not negative) of a rotation [3, 3].
+
+    From the eigenvector that Bar-Itzhack's method gives (J. Guidance 23, 2000), which no rotation makes unstable.
+    """
+    r = rotation
+    k = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[2, 1] - r[1, 2]],
+            [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1], r[0, 2] - r[2, 0]],
+            [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r[0, 0] + r[1, 1] + r[2, 2]],
+        ]
+    )
+    vector = np.linalg.eigh(k)[1][:, -1]
+    x, y, z, w = vector if vector[3] >= 0 else -vector
+    return float(x), float(y), float(z), float(w)
