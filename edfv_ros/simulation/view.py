@@ -85,12 +85,16 @@ class View:
     """Layers back to front, as seen from ``camera`` (camera frame to world) at ``time_s``.
 
     The first layer is opaque and fills the canvas, so that what blurs in from outside the picture is known.
+
+    Attributes:
+        known: bool [H, W], the sensor's pixels whose depth is true and not a guess; None where all are.
     """
 
     canvas: Canvas
     layers: tuple[Layer, ...]
     camera: Pose = field(default_factory=Pose)
     time_s: float = 0.0
+    known: NDArray[np.bool_] | None = None
 
     @cached_property
     def depth_m(self) -> Image:
