@@ -26,7 +26,7 @@ class SecondOrder:
 
     def filter(self, samples: NDArray[np.float64]) -> NDArray[np.float64]:
         """The output at the time of each input sample, [N] or [N, C]."""
-        channels = np.ascontiguousarray(samples, np.float64).reshape(len(samples), -1)
+        channels = np.ascontiguousarray(samples, np.float64).reshape(len(samples), self._state.shape[1])
         output = np.empty_like(channels)
         _run(channels, self._transition, self._state, output)
         return output.reshape(samples.shape)
