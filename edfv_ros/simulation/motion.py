@@ -99,10 +99,10 @@ MOTIONS: Mapping[str, Motion] = MappingProxyType(
 )
 """Motions by name.
 
-Physiological tremor of the hand peaks at 6 to 12 Hz (Lakie et al., J. Physiol. 593, 2015; at 8 to 10 Hz with the
-wrist loaded: Sutton and Sykes, J. Physiol. 191, 1967). Its amplitude here, about 1 deg/s and 8 mg RMS, is that of the
-inertial samples of a DAVIS346 carried by hand. The other amplitudes are choices: the sway of a standing person,
-an indoor robot on hard floor, a tripod on a quiet floor, and a violent shake at some 30 deg/s.
+Physiological tremor of the hand peaks at 6 to 12 Hz (Lakie et al., J. Physiol. 593, 2015; at 8 to 10 Hz while it holds
+a force: Sutton and Sykes, J. Physiol. 191, 1967). Its amplitude here, about 1 deg/s and 8 mg RMS, is what the inertial
+samples of a moving DAVIS346 vary by within a tenth of a second. The other amplitudes are choices: the sway of a
+standing person, an indoor robot on hard floor, a tripod on a quiet floor, and a violent shake at some 30 deg/s.
 """
 
 
