@@ -11,7 +11,7 @@ from edfv_ros.errors import OutputError, SimulationError
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.simulation import SCENE_KINDS, Layer, PixelModel, Scene, VirtualRig, make_scene, write_recording
 
-QUIET = PixelModel(noise_hz=0.0, hot_fraction=0.0)
+QUIET = PixelModel().signal_only()
 
 
 def changed(rig: Rig, part: str, **values: object) -> Rig:
@@ -118,7 +118,8 @@ def test_polarity_reverses_where_the_plane_is_in_focus(tmp_path, waveform):
     rig = changed(small_rig(), "sweep", waveform=waveform)
     depth_m, tenth_bin = 0.55, rig.bins.width_dpt / 10
     scene = textured_plane(depth_m, rig)
-    pixels = PixelModel(threshold_on=0.03, threshold_off=0.03, refractory_us=0.0, noise_hz=0.0, hot_fraction=0.0)
+    undelayed = {"refractory_us": 0.0, "cutoff_hz_per_lux": 0.0, "cutoff_max_hz": 0.0}
+    pixels = PixelModel(threshold_on=0.03, threshold_off=0.03, **undelayed).signal_only()
     write_recording(tmp_path / "plane", rig, scene, pixels=pixels, sweeps=2, frames_hz=0.0)
     events, triggers, _ = read_back(tmp_path / "plane")
     track = np.loadtxt(tmp_path / "plane" / "lens.csv", delimiter=",", skiprows=1)

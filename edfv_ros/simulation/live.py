@@ -76,7 +76,9 @@ class LiveRig:
                 fired.append(self._replay.events(step, self._delay_us))
             self._expose(step)
         frames = self._frames(now_us)
-        noise = self._virtual.sensor.noise(max(begin_us, now_us - _LONGEST_TICK_US), now_us)
+        noise = self._virtual.sensor.background(
+            max(begin_us, now_us - _LONGEST_TICK_US), now_us, self._replay.illuminance(self._optical_dpt)
+        )
         return Packet(merge_events(join_events(fired), noise), self._take_edges(now_us), frames=frames)
 
     def _take_seen(self, until_us: float) -> list[LensStep]:

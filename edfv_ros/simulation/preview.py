@@ -36,7 +36,7 @@ def sweep_picture(
     low, high = rig.sweep.vergence_min_dpt, rig.sweep.vergence_max_dpt
     grid = np.linspace(low, high, _STEPS + 1)
     pictures = virtual.pictures(grid)
-    events, exact = virtual.sensor.expose(virtual.sensor.log_intensity(pictures), grid * 1e6)
+    events, exact = virtual.sensor.expose(pictures * np.float32(virtual.illuminance_lux), grid * 1e6)
     white = float(np.percentile(scene.sharp, 99.5))
     upper, lower = [_captioned(_grey(scene.sharp, white), "scene")], [_captioned(_depth(scene, low, high), "depth")]
     half_dpt = (high - low) / columns / 6

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edfv_ros.errors import OutputError, SimulationError
 from edfv_ros.events import TRIGGER_DTYPE, Aedat4Writer, SourceInfo, TriggerType
 from edfv_ros.rig import Rig
-from edfv_ros.simulation.event_model import PixelModel, join_events, merge_events
+from edfv_ros.simulation.event_model import PixelModel, join_events
 from edfv_ros.simulation.lens import LensMove, sweep_moves
 from edfv_ros.simulation.scene import Scene
 from edfv_ros.simulation.virtual_rig import VirtualRig, mean_picture
@@ -113,14 +113,14 @@ def _expose(
     pictures: NDArray[np.float32],
     start_us: int,
 ) -> NDArray[np.void]:
-    log_intensity = virtual.sensor.log_intensity(pictures)
+    light = pictures * np.float32(virtual.illuminance_lux)
     index = np.searchsorted(grid, track[:, 1].round(9))
     turns = np.flatnonzero(np.diff(np.sign(np.diff(track[:, 1])))) + 1
     parts = []
     for first, last in pairwise([0, *turns, len(track) - 1]):
         rows = slice(first, last + 1)
-        parts.append(virtual.sensor.expose(log_intensity[index[rows]], track[rows, 0])[0])
-    events = merge_events(join_events(parts), virtual.sensor.noise(0, int(track[-1, 0])))
+        parts.append(virtual.sensor.expose(light[index[rows]], track[rows, 0])[0])
+    events = join_events(parts)
     events["timestamp"] += start_us
     return events
 

@@ -28,8 +28,9 @@ class _Pass:
 class EventReplay:
     """What the sensor fires as the focus passes from one vergence to another.
 
-    A static scene fires the same events at the same vergences however fast the focus moves, but for the dead time of
-    the pixels, which is that of the rig's own sweep. Passes of several rounds take turns, so that thresholds jitter
+    A static scene fires the same events at the same vergences however fast the focus moves, but for the dead time and
+    the bandwidth of the pixels, which act here as they do in the rig's own sweep. Noise is not of the focus and not
+    replayed. Passes of several rounds take turns, so that thresholds jitter
     from sweep to sweep. A move too fast for the pixels' dead time loses events.
     """
 
@@ -41,7 +42,9 @@ class EventReplay:
         self._refractory_us = virtual.pixels.refractory_us
         self._pixel_count = rig.camera.width_px * rig.camera.height_px
         self._rng = np.random.default_rng(0)
-        log_intensity = virtual.sensor.log_intensity(self._pictures)
+        self._illuminance_lux = np.float32(virtual.illuminance_lux)
+        sensor = virtual.sensor.signal_only()
+        light = self._pictures * self._illuminance_lux
         sweep = rig.sweep
         duration_us = sweep.duration_us * (high - low) / (sweep.vergence_max_dpt - sweep.vergence_min_dpt)
         rounds = []
@@ -50,7 +53,7 @@ class EventReplay:
             passes = []
             for direction in (1, -1):
                 times = start_us + np.linspace(0.0, duration_us, len(self._grid))
-                events, exact = virtual.sensor.expose(log_intensity[::direction], times)
+                events, exact = sensor.expose(light[::direction], times)
                 travelled = (exact - start_us) / duration_us * (high - low)
                 begin = low if direction > 0 else -high
                 passes.append(_Pass(events.view(np.int64).reshape(-1, 2), begin + travelled))
@@ -82,3 +85,8 @@ class EventReplay:
     def picture(self, vergences_dpt: NDArray[np.float64]) -> NDArray[np.float32]:
         """Mean radiance [H, W] over some focus positions."""
         return mean_picture(self._pictures, self._grid, vergences_dpt)
+
+    def illuminance(self, vergence_dpt: float) -> NDArray[np.float32]:
+        """Light on the pixels [H, W], in lux of the scene, at the nearest focus position there is."""
+        picture: NDArray[np.float32] = self._pictures[np.abs(self._grid - vergence_dpt).argmin()]
+        return picture * self._illuminance_lux

@@ -12,6 +12,7 @@ from edfv_ros.simulation.event_model import EventSensor, PixelModel
 from edfv_ros.simulation.render import DefocusRenderer
 from edfv_ros.simulation.scene import Scene
 
+_ILLUMINANCE_LUX = 500.0  # an office
 _WHITE = 235.0  # grey level of the brightest half percent of the scene
 _READ_NOISE = 1.2  # grey levels
 
@@ -22,6 +23,7 @@ class VirtualRig:
     def __init__(self, rig: Rig, scene: Scene, *, pixels: PixelModel | None = None, seed: int = 0) -> None:
         self.rig = rig
         self.scene = scene
+        self.illuminance_lux = float(getattr(scene, "illuminance_lux", _ILLUMINANCE_LUX))
         self.pixels = pixels or PixelModel()
         self.sensor = EventSensor(rig.camera.resolution, self.pixels, seed)
         self._rng = np.random.default_rng([seed, 0xF7A3E])
