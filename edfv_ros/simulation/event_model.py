@@ -31,19 +31,22 @@ _SMALLEST_GAIN = 0.2  # of one threshold crossing against the pixel's threshold
 class PixelModel(Part):
     """What kind of pixels a sensor has; the defaults are typical of a DAVIS346 indoors.
 
-    Illuminances are those of the scene: the light on a white sheet there. How much of it reaches the chip depends on
-    the lens, and the numbers per lux hold for one of about f/2.8.
+    Illuminances are those of the scene: a pixel that sees radiance ``r`` has ``r`` times the light on the scene. How
+    much of it reaches the chip depends on the lens; the numbers here are for one of about f/2.8. Bandwidth and noise of
+    a camera also vary severalfold with its biases (Graca, McReynolds and Delbruck, "Shining light on the DVS pixel",
+    CVPRW 2023): their defaults are of the right order and no measurement of one camera.
 
     Attributes:
         threshold_on, threshold_off: mean contrast thresholds, in log photocurrent.
         mismatch: standard deviation of the thresholds from pixel to pixel, relative, independent for ON and OFF
-            (Lichtsteiner 2008 measured 2.1 % contrast on thresholds of about 20 %).
+            (Lichtsteiner 2008 measured 2.1 % of intensity over the array).
         jitter: standard deviation of a pixel's threshold from event to event, relative.
         refractory_us: dead time after an event, the reset of the pixel's memory (Lichtsteiner 2008).
-        dark_lux: the part of the photocurrent that is there without light, in lux. Lichtsteiner 2008 found it to exceed
-            the signal below some tenths of a lux behind a lens of f/1.2.
+        dark_lux: the part of the photocurrent that is there without light, in lux: the dark current of the photodiode,
+            which compresses contrasts in low light (Lichtsteiner 2008).
         cutoff_hz_per_lux: bandwidth of the photoreceptor, a first-order low pass of the log photocurrent, per lux; it
-            is proportional to the photocurrent (Lichtsteiner 2008; v2e: Hu, Liu and Delbruck, CVPRW 2021). 0: infinite.
+            is proportional to the photocurrent (v2e: Hu, Liu and Delbruck, CVPRW 2021). Lichtsteiner 2008 measured 3 kHz
+            with 1000 lux on the scene, which is 10 Hz per lux for a radiance of 0.3. 0: infinite.
         cutoff_max_hz: bandwidth in bright light, that of the buffer behind the photoreceptor (Graca and Delbruck,
             "Unraveling the paradox of intensity-dependent DVS pixel noise", IISW 2021). 0: infinite.
         leak_hz: mean rate of the ON events by which a pixel at rest makes good the leakage of its reset switch (Nozaki
@@ -149,7 +152,8 @@ class EventSensor:
 
         Args:
             illuminance_lux: radiance times the scene's illuminance, float32 [K, H, W].
-            times_us: float64 [K], not descending.
+            times_us: float64 [K], not descending, counted from a time near by (unix times leave a float64 a quarter of
+                a microsecond). Two pictures at one time are a sudden change.
 
         Returns:
             Events, EVENT_DTYPE [N] ascending in time (timestamps rounded down to microseconds), and their exact
@@ -277,7 +281,7 @@ def _merge(first, second, merged):  # type: ignore[no-untyped-def]
 _GAIN, _PATIENCE, _POLARITY = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _bits(key, pixel, number, purpose):  # type: ignore[no-untyped-def]
     """64 random bits (splitmix64)."""
     counter = (np.uint64(pixel) << np.uint64(34)) + (np.uint64(number) << np.uint64(2)) + purpose
@@ -287,13 +291,13 @@ def _bits(key, pixel, number, purpose):  # type: ignore[no-untyped-def]
     return z ^ (z >> np.uint64(31))
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _uniform(key, pixel, number, purpose):  # type: ignore[no-untyped-def]
     """A number from the open interval 0..1."""
     return (float(_bits(key, pixel, number, purpose) >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _gain(jitter, key, pixel, number):  # type: ignore[no-untyped-def]
     """This crossing's threshold against the pixel's own: normal, as the sum of four uniforms."""
     if jitter == 0.0 or number == 0:  # the memory was drawn between the thresholds themselves
@@ -311,7 +315,7 @@ def _draw_patience(key, patience):  # type: ignore[no-untyped-def]
         patience.flat[pixel] = -math.log(_uniform(key, pixel, 0, _PATIENCE))
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _value(start, slope, excess, decay, time):  # type: ignore[no-untyped-def]
     """The signal within a step: a ramp, and the rest of what the low pass has not yet followed."""
     value = start + slope * time

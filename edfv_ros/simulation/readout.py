@@ -84,7 +84,8 @@ class SensorReadout:
 
         Args:
             events: EVENT_DTYPE [N] in the order of firing; their stamps are not used.
-            exact_us: when they fired, float64 [N] ascending, none before the ``until_us`` of the call before.
+            exact_us: when they fired, float64 [N] ascending, none before the ``until_us`` of the call before. Row 0 is
+                scanned at time 0.
             until_us: how far in time the sensor has got. Rows to be scanned later keep their events for the next
                 call; events are queued and delayed beyond it.
 
