@@ -45,8 +45,8 @@ class PixelModel(Part):
         dark_lux: the part of the photocurrent that is there without light, in lux: the dark current of the photodiode,
             which compresses contrasts in low light (Lichtsteiner 2008).
         cutoff_hz_per_lux: bandwidth of the photoreceptor, a first-order low pass of the log photocurrent, per lux; it
-            is proportional to the photocurrent (v2e: Hu, Liu and Delbruck, CVPRW 2021). Lichtsteiner 2008 measured 3 kHz
-            with 1000 lux on the scene, which is 10 Hz per lux for a radiance of 0.3. 0: infinite.
+            is proportional to the photocurrent (v2e: Hu, Liu and Delbruck, CVPRW 2021). Lichtsteiner 2008 measured
+            3 kHz with 1000 lux on the scene, which is 10 Hz per lux for a radiance of 0.3. 0: infinite.
         cutoff_max_hz: bandwidth in bright light, that of the buffer behind the photoreceptor (Graca and Delbruck,
             "Unraveling the paradox of intensity-dependent DVS pixel noise", IISW 2021). 0: infinite.
         leak_hz: mean rate of the ON events by which a pixel at rest makes good the leakage of its reset switch (Nozaki
