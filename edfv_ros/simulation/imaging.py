@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 
 from edfv_ros.rig import Camera
 from edfv_ros.simulation.view import Canvas, Image
-from edfv_ros.yaml_model import NotNegative, Part
+from edfv_ros.yaml_model import Part
 
 
 class Imaging(Part):
@@ -39,9 +39,9 @@ class Imaging(Part):
     blade_rotation_deg: float = 0.0
     cats_eye: Annotated[float, Field(ge=0, le=1.2)] = 0.0
     natural_vignetting: bool = False
-    spherical_px: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    spherical_px: Annotated[float, Field(ge=-10, le=10)] = 0.0
     field_curvature_dpt: float = 0.0
-    residual_blur_px: NotNegative = 0.3
+    residual_blur_px: Annotated[float, Field(ge=0, le=5)] = 0.3
 
     @field_validator("blades")
     @classmethod
