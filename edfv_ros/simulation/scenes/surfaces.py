@@ -102,8 +102,8 @@ def random_surface(
     rng: np.random.Generator,
     names: Sequence[str],
     pixel_m: float,
-    contrast: tuple[float, float] = (0.25, 1.0),
-    fine_contrast: tuple[float, float] = (0.25, 1.0),
+    contrast: tuple[float, float] = (0.06, 1.0),
+    fine_contrast: tuple[float, float] = (0.04, 0.7),
     texel_px: tuple[float, float] = (0.4, 2.5),
 ) -> Surface:
     """A random surface for a thing whose pixels are ``pixel_m`` wide; the ranges are drawn from log-uniformly."""
