@@ -179,7 +179,8 @@ def test_point_keeps_its_energy_and_spreads_like_a_disc(imaging, pixel):
         assert energy == pytest.approx(1.0, abs=0.01)
         # a pixel is the mean of samples a quarter of a pixel off its centre
         expected = 1 / 16 + RESIDUAL_PX**2 + diameter_px**2 / 16
-        assert second == pytest.approx([expected] * 2, rel=0.01, abs=6e-3)
+        # of a single sample, finer than the blur that it meets, the faint negative lobes are cut off
+        assert second == pytest.approx([expected] * 2, rel=0.01, abs=0.01)
         y, x = np.indices((37, 37)) - 18 + 0.25
         inside = np.hypot(y, x) <= diameter_px / 2 + 4 * RESIDUAL_PX + 0.75
         assert around(at(lights(imaging, "sample"), diameter_px), pixel)[inside].sum() == pytest.approx(1.0, abs=0.01)

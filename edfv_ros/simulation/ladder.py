@@ -136,7 +136,7 @@ def _disc_table(cells: int) -> NDArray[np.float32]:
     return disc_transfer(np.arange(cells) * _OTF_STEP).astype(np.float32)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=16)
 def _bessel_table(cells: int) -> NDArray[np.float64]:
     """The Bessel function ``J0(x) = 1/pi * int_0^pi cos(x cos(t)) dt`` at multiples of _BESSEL_STEP."""
     nodes = 384  # the midpoint rule is exact to rounding for arguments below the number of nodes
