@@ -183,7 +183,7 @@ def cast_shape(  # type: ignore[no-untyped-def]
             reach = 1.2 * max(abs(xx), abs(yy)) * min(abs(t), _FAR_M)
             if code <= CABLE:
                 reach *= min(math.sqrt(dx * dx + dy * dy + dz * dz) / max(abs(dz), 1e-9), 50.0)
-            far = behind_m[row, column] * 1.002 + 1e-5
+            far = behind_m[row, column] * 1.0002 + 1e-6
             covered = 0.0
             if t <= 1.02 * far and t + reach >= nearest_m and _meet(code, p, reach, ox, oy, oz, dx, dy, dz)[0]:
                 sure = t < far and t > nearest_m and _meet(code, p, -reach, ox, oy, oz, dx, dy, dz)[0]

@@ -28,7 +28,7 @@ def table(studio: Studio) -> np.ndarray:
     wall_dpt = float(studio.walls[-1].coefficients[2])
     _, half_height = studio.half_extent
     line = studio.top + half_height * rng.uniform(0.4, 0.9)
-    front_dpt = studio.near_dpt * rng.uniform(0.8, 0.97)
+    front_dpt = studio.near_dpt * rng.uniform(0.88, 1.02)
     slope = (front_dpt - wall_dpt) / (studio.bottom - line)
     middle_dpt = 0.5 * (front_dpt + wall_dpt)
     studio.wall(rng.uniform(-0.1, 0.1) * slope, slope, wall_dpt - slope * line, GROUNDS, middle_dpt)
@@ -44,29 +44,32 @@ def on_plane(studio: Studio, plane: np.ndarray, across: float, vergence_dpt: flo
 
 
 def shelf(studio: Studio) -> None:
-    """Boards with books, boxes and cans, seen a little from the side."""
+    """Boards with books, boxes and cans, seen from the side; open to a wall far behind, or with a back panel."""
     rng = studio.rng
     low, high = studio.far_dpt, studio.near_dpt
-    back_dpt = low + (high - low) * rng.uniform(0.03, 0.25)
-    front_dpt = low + (high - low) * rng.uniform(0.6, 0.95)
-    yaw = rotation_about([0.0, rng.uniform(-0.5, 0.5), 0.0]) @ rotation_about([rng.uniform(-0.15, 0.15), 0.0, 0.0])
-    away = yaw @ np.array([0.0, 0.0, 1.0])
-    studio.walls.append(_facing_wall(studio, away, back_dpt))
-    # the shelf's axes stand at the front edge of its middle board
+    front_dpt = low + (high - low) * rng.uniform(0.35, 0.8)
+    turn = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.1, 1.0)
+    axes = rotation_about([0.0, turn, 0.0]) @ rotation_about([rng.uniform(-0.15, 0.15), 0.0, 0.0])
+    away = axes[:, 2]
     boards = int(rng.integers(2, 4))
-    height = 2.0 * studio.half_extent[1] / front_dpt * rng.uniform(0.95, 1.3) / boards
-    width = 2.6 * studio.half_extent[0] / back_dpt + height
-    origin = studio.point(0.0, rng.uniform(-0.3, 0.3), front_dpt)
-    depth = max(0.97 * (1.0 / back_dpt - away @ origin / away[2]) * away[2], 0.3 * height)
+    height = 2.0 * studio.half_extent[1] / front_dpt * rng.uniform(0.9, 1.3) / boards
+    width = 3.0 * studio.half_extent[0] / front_dpt
+    depth = height * rng.uniform(0.4, 1.0)
+    # the shelf's axes stand at the front edge of its boards, in the middle
+    origin = studio.point(0.0, 0.0, front_dpt)
+    back_dpt = 1.0 / float(away @ (origin + depth * away)) * away[2]
+    if rng.random() < 0.5 and studio.limits_dpt[0] < back_dpt:
+        studio.walls.append(_facing_wall(studio, away, back_dpt))
+    else:
+        back_wall(studio, WALLS)
     thick = 0.03 * height * rng.uniform(0.6, 2.0)
-    middle_dpt = 0.5 * (back_dpt + front_dpt)
-    wood = studio.surface(middle_dpt, ("wood", "wood", "grain", "scratches", "clouds"))
+    wood = studio.surface(front_dpt, ("wood", "wood", "grain", "scratches", "clouds"))
     for board in range(-1, boards + 1):
         y = (board - 0.5 * (boards - 1) + 0.5) * height
-        centre = origin + yaw @ np.array([0.0, y + thick, 0.5 * depth])
-        studio.add(Box((0.5 * width, thick, 0.5 * depth)), centre, yaw, wood)
+        centre = origin + axes @ np.array([0.0, y + thick, 0.5 * depth])
+        studio.add(Box((0.5 * width, thick, 0.5 * depth)), centre, axes, wood)
         if board >= 0:
-            _fill_board(studio, origin, yaw, y, height - 2.0 * thick, depth, front_dpt)
+            _fill_board(studio, origin, axes, y, height - 2.0 * thick, depth, 0.5 * width, 36 // boards)
 
 
 def _facing_wall(studio: Studio, away: np.ndarray, vergence_dpt: float):  # type: ignore[no-untyped-def]
@@ -76,40 +79,48 @@ def _facing_wall(studio: Studio, away: np.ndarray, vergence_dpt: float):  # type
 
 
 def _fill_board(
-    studio: Studio, origin: np.ndarray, axes: np.ndarray, y: float, room: float, depth: float, front_dpt: float
+    studio: Studio,
+    origin: np.ndarray,
+    axes: np.ndarray,
+    y: float,
+    room: float,
+    depth: float,
+    reach: float,
+    most: int,
 ) -> None:
+    """Put at most ``most`` things from left to right on the board at ``y`` with ``room`` above it."""
     rng = studio.rng
-    reach = 1.15 * studio.half_extent[0] / front_dpt
     x = -reach + rng.uniform(0.0, 0.2) * reach
-    while x < reach and len(studio.things) < 34:
+    full = len(studio.things) + most
+    while x < 0.95 * reach and len(studio.things) < full:
         tall = room * rng.uniform(0.55, 0.95)
-        z = rng.uniform(0.03, 0.6) * depth
+        z = rng.uniform(0.03, 0.4) * depth
         vergence = 1.0 / float((origin + axes @ np.array([x, y, z]))[2])
         kind = rng.random()
         if kind < 0.6:  # books in a row
-            thick = 0.5 * room * rng.uniform(0.08, 0.28)
-            half = (thick, 0.5 * tall, min(0.35 * room, 0.5 * depth) * rng.uniform(0.6, 1.0))
+            thick = 0.5 * room * rng.uniform(0.1, 0.4)
+            half = (thick, 0.5 * tall, 0.28 * depth * rng.uniform(0.7, 1.0))
             lean = rotation_about([0.0, 0.0, rng.choice([0.0, 0.0, 0.15])])
             centre = origin + axes @ np.array([x + thick, y - half[1], z + half[2]])
             names = ("print", "clouds", "fabric", "gradient", "scratches", "barcode", "plaid", "grain")
             studio.add(Box(half), centre, axes @ lean, studio.surface(vergence, names))
             x += 2.02 * thick
         elif kind < 0.85:
-            radius = 0.5 * room * rng.uniform(0.15, 0.4)
+            radius = min(0.5 * room * rng.uniform(0.2, 0.5), 0.3 * depth)
             tall = min(tall, room * rng.uniform(0.3, 0.9))
             centre = origin + axes @ np.array([x + radius, y - 0.5 * tall, z + radius])
             shape = Can(radius, 0.5 * tall) if rng.random() < 0.7 else Ellipsoid((radius, 0.5 * tall, radius))
             studio.add(shape, centre, axes @ rotation_about([0.0, rng.uniform(-1, 1), 0.0]), studio.surface(vergence))
             x += 2.3 * radius
         else:
-            x += room * rng.uniform(0.1, 0.5)
+            x += room * rng.uniform(0.1, 0.4)
 
 
 def room(studio: Studio) -> None:
     """Into a room: floor, ceiling, side walls and a back wall, with furniture and balls."""
     rng = studio.rng
     low, high = studio.far_dpt, studio.near_dpt
-    _hall(studio, low * rng.uniform(1.0, 1.15), rng.uniform(0.55, 0.95, 4))
+    _hall(studio, low * rng.uniform(1.0, 1.15), rng.uniform(0.6, 1.05, 4))
     floor = studio.walls[0].coefficients
     hang_pictures(studio, int(rng.integers(1, 4)))
     for vergence in studio.vergences(int(rng.integers(7, 12))):
@@ -156,10 +167,10 @@ def corridor(studio: Studio) -> None:
     rng = studio.rng
     low, high = studio.limits_dpt[0], studio.near_dpt
     studio.far_dpt = float(low * rng.uniform(1.0, 1.5)) if low < 0.1 else studio.far_dpt
-    _hall(studio, studio.far_dpt, rng.uniform(0.5, 0.95, 4))
+    _hall(studio, studio.far_dpt, rng.uniform(0.55, 1.05, 4))
     floor, ceiling, left, right, _ = (wall.coefficients for wall in studio.walls)
     door = studio.surface(0.5 * high)
-    for vergence in studio.vergences(int(rng.integers(6, 11)), low=0.05, high=0.95):
+    for vergence in studio.vergences(int(rng.integers(9, 15)), low=0.03, high=0.95):
         vergence = float(vergence)
         z = 1.0 / vergence
         wall = left if rng.random() < 0.5 else right

@@ -63,7 +63,7 @@ def slants(studio: Studio) -> None:
         studio.wall(rise, 0.0, back + 0.3 * steep, WALLS, middle)
         studio.wall(-rise * rng.uniform(0.5, 1.0), rng.uniform(-0.3, 0.3) * rise, back + 0.3 * steep, GROUNDS, middle)
     poses: list[Pose] = []
-    for vergence in studio.vergences(int(rng.integers(3, 7)), low=0.3):
+    for vergence in studio.vergences(int(rng.integers(4, 9)), low=0.35):
         centre = studio.point(rng.uniform(-0.8, 0.8), rng.uniform(-0.8, 0.8), float(vergence))
         lean = rng.uniform(0.3, 1.25) * np.array([np.cos(direction), np.sin(direction), 0.0])
         direction += rng.uniform(0.5, 2.0)
