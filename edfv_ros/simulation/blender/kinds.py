@@ -29,25 +29,26 @@ def shelf(studio: Studio) -> None:
     """Along a bookcase that recedes from the camera, with things hanging before it."""
     rng = studio.rng
     objects.daylight(rng.uniform(0.5, 0.8), _sunbeam(studio), 3.0)
-    ends_dpt = rng.permutation([studio.dpt(rng.uniform(0.02, 0.1)), studio.dpt(rng.uniform(0.35, 0.5))])
+    far_dpt, near_dpt = studio.dpt(rng.uniform(0.02, 0.1)), studio.dpt(rng.uniform(0.35, 0.5))
+    view = min(2.5 * float(studio.ray(0.0, 1.0)[1] - studio.ray(0.0, -1.0)[1]), 0.75)
+    near_dpt = min(near_dpt, far_dpt * (1.0 + view) / (1.0 - view))  # about a dozen boards' heights long
+    ends_dpt = rng.permutation([far_dpt, near_dpt])
     left, right = studio.point(-1.0, 0.0, ends_dpt[0]), studio.point(1.0, 0.0, ends_dpt[1])
     length = float(np.linalg.norm(right - left))
     along, down = (right - left) / length, np.array([0.0, 1.0, 0.0])
     inwards = np.cross(along, down)
     axes = np.stack([along, down, inwards], axis=1)
-    tall = studio.size_m(0.42, studio.dpt(0.15))
-    back = left + 0.6 * tall * inwards
-    _flat(
-        studio,
-        inwards / float(inwards @ back),
-        _look(studio, studio.dpt(0.2), ("noise", "wood", "plain"), contrast=0.3),
-    )
+    tall = studio.size_m(0.42, (far_dpt + near_dpt) / 2)
+    front = left - 0.6 * tall * inwards
+    look = _look(studio, studio.dpt(0.2), ("noise", "wood", "plain"), contrast=0.3)
+    _flat(studio, inwards / float(inwards @ left), look)
     board = surface(_look(studio, studio.dpt(0.2), ("wood", "plain"), contrast=0.35), rng)
+    covers = _covers(studio, 16)
     for level in np.arange(-4, 5):
         height = (level + 0.5) * 1.2 * tall
-        middle = (left + right) / 2 + 0.3 * tall * inwards + height * down
+        middle = (left + right) / 2 - 0.3 * tall * inwards + height * down
         objects.put(objects.box([length, 0.04 * tall, 0.35 * tall], board), middle, axes)
-        _books(studio, left - 0.3 * length * along + (height - 0.04 * tall) * down, axes, 1.7 * length, tall)
+        _books(studio, covers, front - 0.3 * length * along + (height - 0.04 * tall) * down, axes, 1.7 * length, tall)
     for dpt in studio.spread_dpt(2, 0.55, 1.0):
         thing = _solid(studio, dpt, 0.3)
         objects.put(thing, studio.scattered(dpt, 0.6), _any_turn(rng))
@@ -281,26 +282,30 @@ def _crowd(
         _stand(studio, ground, dpt, _look(studio, dpt, patterns, **look), studio.rng.uniform(0.25, 0.45), spread)
 
 
-def _books(studio: Studio, begin: Vector, axes: Vector, length_m: float, tall_m: float) -> None:
-    """A row of books and gaps on a board, from ``begin`` along the first of ``axes``."""
+def _books(studio: Studio, covers: list[Any], begin: Vector, axes: Vector, length_m: float, tall_m: float) -> None:
+    """A row of books and gaps on a board, from ``begin`` along the first of ``axes``, where the camera sees it."""
     rng = studio.rng
+    downwards = np.stack([axes[:, 1], axes[:, 0], -axes[:, 2]], axis=1)
     place = 0.0
     while place < length_m:
-        width, height = rng.uniform(0.08, 0.3) * tall_m, rng.uniform(0.6, 0.98) * tall_m
+        width, height, deep = tall_m * rng.uniform((0.08, 0.6, 0.2), (0.3, 0.98, 0.28))
         place += width
-        if rng.random() < 0.2:
+        back = deep + rng.uniform(0.0, 0.06) * tall_m
+        cover, ink = covers[int(rng.integers(len(covers)))]
+        text = str(rng.choice(_WORDS))
+        middle = begin + axes @ np.array([place - width / 2, -height / 2, back])
+        if rng.random() < 0.2 or middle[2] < 1.0 / studio.near_dpt or not studio.sees(middle, height):
             continue
-        deep = rng.uniform(0.2, 0.28) * tall_m
-        middle = begin + axes @ np.array([place - width / 2, -height / 2, deep + rng.uniform(0.0, 0.06) * tall_m])
-        if middle[2] < 1.0 / studio.near_dpt:
-            continue
-        look = _look(studio, 1.0 / middle[2], ("plain", "plain", *PATTERNS), (4, 10))
-        objects.put(objects.box([0.48 * width, height / 2, deep], surface(look, rng)), middle, axes)
-        spine = objects.lettering(
-            str(rng.choice(_WORDS)), 0.6 * width, surface(_INK if look.grey > 0.3 else _GILT, rng)
-        )
-        downwards = np.stack([axes[:, 1], axes[:, 0], -axes[:, 2]], axis=1)
+        objects.put(objects.box([0.48 * width, height / 2, deep], cover), middle, axes)
+        spine = objects.lettering(text, 0.6 * width, ink)
         objects.put(spine, middle - axes[:, 2] * (deep + 0.002 * tall_m), downwards)
+
+
+def _covers(studio: Studio, count: int) -> list[Any]:
+    """Materials of books and of the print on them."""
+    ink, gilt = surface(_INK, studio.rng), surface(_GILT, studio.rng)
+    looks = [_look(studio, studio.dpt(0.25), ("plain", "plain", *PATTERNS), (4, 10)) for _ in range(count)]
+    return [(surface(look, studio.rng), ink if look.grey > 0.3 else gilt) for look in looks]
 
 
 _INK = Look("plain", 1.0, grey=0.04, saturation=0.0)

@@ -58,6 +58,11 @@ class Studio:
         """The point at a vergence and a place in the picture, see :meth:`ray`."""
         return self.ray(x, y) / dpt
 
+    def sees(self, point: Vector, size_m: float) -> bool:
+        """Whether something of this size about a point before the camera may be in the picture or its blur."""
+        edge = np.maximum(np.abs(self.ray(1.0, 1.0)), np.abs(self.ray(-1.0, -1.0)))
+        return bool(np.all(np.abs(point[:2]) < 1.3 * edge[:2] * point[2] + size_m))
+
     def scattered(self, dpt: float, spread: float = 0.85) -> Vector:
         """A point somewhere in the picture."""
         x, y = self.rng.uniform(-spread, spread, 2)
