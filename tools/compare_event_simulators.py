@@ -280,7 +280,7 @@ def sweep_pictures(kind: str, seed: int, count: int) -> NDArray[np.float32]:
     """
     rig = load_rig(config_file("rig.yaml"))
     down_dpt = np.linspace(rig.sweep.vergence_max_dpt, rig.sweep.vergence_min_dpt, count + 1)
-    pictures = VirtualRig(rig, make_scene(kind, seed, rig)).pictures(down_dpt)
+    pictures = VirtualRig.of_scene(rig, make_scene(kind, seed, rig)).source.pictures(down_dpt, 0.0)
     height, width = pictures.shape[1:]
     pictures = pictures[:, height // 4 : -height // 4, width // 4 : -width // 4].copy()
     return np.concatenate([pictures, pictures[-2::-1]])
@@ -293,7 +293,7 @@ def timed(
     memory = Ours.memory((radiance.shape[1], radiance.shape[2]))
     print(f"  {simulator.name}", end="", file=sys.stderr, flush=True)
     began_s = time.perf_counter()
-    events = simulator.run(radiance, times_us, settings, memory).after(0.0)
+    events = simulator.run(radiance, times_us, settings, memory).after(ROUNDING_US)
     events.seconds = time.perf_counter() - began_s
     print(f": {len(events.time_us):,} events in {events.seconds:.1f} s", file=sys.stderr)
     return events
@@ -479,11 +479,10 @@ def save_picture(comparisons: Sequence[Comparison], dark: Sequence[Dark], path: 
             label = f"{name}: ON {rates_hz[0]:.2f}, OFF {rates_hz[1]:.2f} Hz"
             axes.stairs(density, edges_s, color=f"C{index}", label=label)
         axes.set(yscale="log", xlabel="seconds between ON events of a pixel", ylabel="density")
-        axes.set_title(
-            f"{noise.title} in the dark, asked for: ON {noise.on_hz:g}, OFF {noise.off_hz:g} Hz", fontsize="medium"
-        )
+        axes.set_title(f"{noise.title} in the dark", fontsize="medium")
+        axes.set_ylim(top=1e3)
         axes.legend(frameon=False, fontsize="small")
-    grid[0, 0].legend(frameon=False)
+    grid[0, 1].legend(frameon=False, loc="upper center")
     with replace_atomically(path) as temporary, temporary.open("wb") as file:
         canvas.print_png(file)
 
@@ -504,7 +503,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--v2e", type=Path, metavar="DIR", help="checkout of v2e")
     parser.add_argument("--iebcs", type=Path, metavar="DIR", help="checkout of IEBCS")
-    parser.add_argument("--kind", default="tabletop", help="scene (default: %(default)s)")
+    parser.add_argument("--kind", default="room", help="scene (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the scene (default: %(default)s)")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="also draw the distributions")
     options = parser.parse_args(arguments)
