@@ -390,7 +390,7 @@ RIGS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(SCENE_KINDS),
     seed=st.integers(0, 2**31),

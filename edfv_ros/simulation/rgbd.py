@@ -153,6 +153,7 @@ class RgbdScene:
         vergence[self._known] = 1.0 / (self.scale * depth_m[self._known])
         self._vergence_dpt = _filled(np.clip(vergence, *self._limits_dpt), self._known, colour)
         self._radiance = _linear(colour)
+        self._seen: View | None = None
         slope = rig.optics.blur_slope_px_per_dpt
         self._edge_dpt = _EDGE_PX / slope
         self._reach_px = 0.5 * slope * (self._limits_dpt[1] - self._limits_dpt[0])
@@ -189,6 +190,11 @@ class RgbdScene:
 
     def view(self, canvas: Canvas, camera: Pose, time_s: float) -> View:
         """The scene from the world's origin at time 0, which the view states."""
+        if self._seen is None or self._seen.canvas != canvas:
+            self._seen = self._view(canvas)
+        return self._seen
+
+    def _view(self, canvas: Canvas) -> View:
         k, factor = self._intrinsics, self.lateral_factor(canvas)
         x, y = canvas.rays(SUPERSAMPLING)
         columns, rows = k.cx_px + factor * k.fx_px * x, k.cy_px + factor * k.fy_px * y

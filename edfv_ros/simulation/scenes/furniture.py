@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edfv_ros.simulation.geometry import rotation_about
 from edfv_ros.simulation.scenes.shapes import Box, Can, Card, Disc, Ellipsoid, Rod
 from edfv_ros.simulation.scenes.studio import Studio
-from edfv_ros.simulation.scenes.surfaces import LIVELY, THINGS, Surface
+from edfv_ros.simulation.scenes.surfaces import GROUNDS, LIVELY, THINGS, WALLS, Surface
 
 Vector = NDArray[np.float64]
 
@@ -104,3 +104,25 @@ def hang_pictures(studio: Studio, count: int) -> None:
         card = Card(size * rng.uniform(0.7, 1.3), size * rng.uniform(0.7, 1.3))
         frame = np.stack([first, second, away], axis=1)
         studio.add(card, ray / vergence * 0.995, frame, studio.surface(vergence, LIVELY))
+
+
+def table(studio: Studio) -> Vector:
+    """A wall and a table before it; returns the table's normal."""
+    rng = studio.rng
+    back_wall(studio, WALLS, slant=0.2)
+    wall_dpt = float(studio.walls[-1].coefficients[2])
+    _, half_height = studio.half_extent
+    line = studio.top + half_height * rng.uniform(0.4, 0.9)
+    front_dpt = studio.near_dpt * rng.uniform(0.88, 1.02)
+    slope = (front_dpt - wall_dpt) / (studio.bottom - line)
+    middle_dpt = 0.5 * (front_dpt + wall_dpt)
+    studio.wall(rng.uniform(-0.1, 0.1) * slope, slope, wall_dpt - slope * line, GROUNDS, middle_dpt)
+    plane = studio.walls[-1].coefficients
+    return -plane / float(np.linalg.norm(plane))
+
+
+def on_plane(studio: Studio, plane: Vector, across: float, vergence_dpt: float) -> Vector:
+    """The point of a plane at a picture coordinate and a vergence; the plane must lean along y."""
+    x = studio.point(across, 0.0, 1.0)[0]
+    y = (vergence_dpt - plane[2] - plane[0] * x) / plane[1]
+    return np.array([x, y, 1.0]) / vergence_dpt

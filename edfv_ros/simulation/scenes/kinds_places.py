@@ -3,7 +3,7 @@
 import numpy as np
 
 from edfv_ros.simulation.geometry import rotation_about
-from edfv_ros.simulation.scenes.furniture import LEVEL, back_wall, float_by, hang_pictures, stand
+from edfv_ros.simulation.scenes.furniture import LEVEL, back_wall, float_by, hang_pictures, on_plane, stand, table
 from edfv_ros.simulation.scenes.shapes import Box, Can, Card, Ellipsoid, Rod
 from edfv_ros.simulation.scenes.studio import Studio
 from edfv_ros.simulation.scenes.surfaces import GROUNDS, WALLS
@@ -19,28 +19,6 @@ def tabletop(studio: Studio) -> None:
         size_m = studio.size_m(float(vergence), 0.18, 0.4)
         studio.shadow(foot, size_m)
         stand(studio, foot, up, size_m)
-
-
-def table(studio: Studio) -> np.ndarray:
-    """A wall and a table before it; returns the table's normal."""
-    rng = studio.rng
-    back_wall(studio, WALLS, slant=0.2)
-    wall_dpt = float(studio.walls[-1].coefficients[2])
-    _, half_height = studio.half_extent
-    line = studio.top + half_height * rng.uniform(0.4, 0.9)
-    front_dpt = studio.near_dpt * rng.uniform(0.88, 1.02)
-    slope = (front_dpt - wall_dpt) / (studio.bottom - line)
-    middle_dpt = 0.5 * (front_dpt + wall_dpt)
-    studio.wall(rng.uniform(-0.1, 0.1) * slope, slope, wall_dpt - slope * line, GROUNDS, middle_dpt)
-    plane = studio.walls[-1].coefficients
-    return -plane / float(np.linalg.norm(plane))
-
-
-def on_plane(studio: Studio, plane: np.ndarray, across: float, vergence_dpt: float) -> np.ndarray:
-    """The point of a plane at a picture coordinate and a vergence; the plane must lean along y."""
-    x = studio.point(across, 0.0, 1.0)[0]
-    y = (vergence_dpt - plane[2] - plane[0] * x) / plane[1]
-    return np.array([x, y, 1.0]) / vergence_dpt
 
 
 def shelf(studio: Studio) -> None:

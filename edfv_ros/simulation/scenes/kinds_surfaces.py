@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from edfv_ros.simulation.geometry import rotation_about
-from edfv_ros.simulation.scenes.furniture import back_wall, float_by, hang_pictures, stand
-from edfv_ros.simulation.scenes.kinds_places import on_plane, table
+from edfv_ros.simulation.scenes.furniture import back_wall, float_by, hang_pictures, on_plane, stand, table
 from edfv_ros.simulation.scenes.shapes import Can, Card, Ellipsoid
 from edfv_ros.simulation.scenes.studio import Studio
 from edfv_ros.simulation.scenes.surfaces import Surface, log_uniform

@@ -3,8 +3,7 @@
 import numpy as np
 
 from edfv_ros.simulation.geometry import Pose, rotation_about
-from edfv_ros.simulation.scenes.furniture import LEVEL, back_wall, float_by, stand
-from edfv_ros.simulation.scenes.kinds_places import on_plane, table
+from edfv_ros.simulation.scenes.furniture import LEVEL, back_wall, float_by, on_plane, stand, table
 from edfv_ros.simulation.scenes.shapes import NO_CUT, Cable, Can, Card, Disc, Grid, Leaf, Rod
 from edfv_ros.simulation.scenes.studio import Studio
 from edfv_ros.simulation.scenes.surfaces import GROUNDS, WALLS, Pattern, Surface, log_uniform, random_pattern
