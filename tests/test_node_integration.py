@@ -21,8 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from edfv_ros.nodes.messages import cloud_array, image_array
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.rig import load_rig
-from edfv_ros.simulation.recording import write_recording
-from edfv_ros.simulation.scene import make_scene
+from edfv_ros.simulation import make_scene, write_recording
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT = 128, 96

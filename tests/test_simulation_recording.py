@@ -6,18 +6,29 @@ import dv_processing as dv
 import numpy as np
 import pytest
 from recordings import small_rig
+from still_scene import StillScene, changed, dotted_plane
 
 from edfv_ros.errors import OutputError, SimulationError
-from edfv_ros.rig import Rig, load_rig
-from edfv_ros.simulation import SCENE_KINDS, Layer, PixelModel, Scene, VirtualRig, make_scene, write_recording
+from edfv_ros.rig import load_rig
+from edfv_ros.simulation import (
+    LENS_RESPONSES,
+    MOTIONS,
+    Layer,
+    PixelModel,
+    SimulationSettings,
+    ThingMotion,
+    VirtualRig,
+    load_settings,
+    make_scene,
+    set_in_motion,
+    write_recording,
+)
+from edfv_ros.simulation.aps import FrameModel
+from edfv_ros.simulation.imu import ImuModel
+from edfv_ros.simulation.readout import Readout
 
 QUIET = PixelModel().signal_only()
-
-
-def changed(rig: Rig, part: str, **values: object) -> Rig:
-    data = rig.model_dump()
-    data[part] |= values
-    return Rig.model_validate(data)
+EVENTS_ONLY = SimulationSettings(frames=FrameModel(rate_hz=0.0), imu=ImuModel(rate_hz=0.0))
 
 
 def read_back(folder):
@@ -33,50 +44,6 @@ def read_back(folder):
     return np.concatenate(events), triggers, frames
 
 
-def textured_plane(depth_m: float, rig: Rig) -> Scene:
-    """A fronto-parallel plane of random dots of 2 pixels."""
-    margin = 24
-    height, width = rig.camera.height_px + 2 * margin, rig.camera.width_px + 2 * margin
-    cells = np.random.default_rng(5).uniform(0.1, 0.9, (height // 2, width // 2))
-    radiance = np.kron(cells, np.ones((4, 4))).astype(np.float32)
-    layer = Layer(0, 0, radiance, None, np.full(radiance.shape, depth_m, np.float32))
-    return Scene("plane", rig.camera.width_px, rig.camera.height_px, margin, (layer,))
-
-
-@pytest.mark.parametrize("kind", SCENE_KINDS)
-def test_scene_lies_within_the_sweep_and_repeats_by_seed(kind):
-    rig = small_rig()
-    scene, again, other = (make_scene(kind, seed, rig) for seed in (4, 4, 5))
-    assert scene.depth_m.shape == scene.sharp.shape == (48, 64)
-    assert scene.depth_m.dtype == np.float32
-    assert scene.depth_m.min() > 1 / rig.sweep.vergence_max_dpt
-    assert scene.depth_m.max() < 1 / rig.sweep.vergence_min_dpt
-    assert np.array_equal(scene.depth_m, again.depth_m)
-    assert np.array_equal(scene.sharp, again.sharp)
-    assert not np.array_equal(scene.sharp, other.sharp)
-    assert len(scene.layers) > 4
-    for layer in scene.layers:
-        assert np.isfinite(layer.radiance).all()
-        assert layer.radiance.min() >= 0
-
-
-def test_scene_fills_the_sweep_of_another_rig():
-    rig = small_rig()
-    rig = changed(rig, "sweep", vergence_min_dpt=2.0, vergence_max_dpt=4.0)
-    rig = changed(rig, "lens", calibration={"control": [0.0, 1.0], "vergence_up_dpt": [1.0, 12.0]})
-    rig = changed(rig, "sweep", vergence_min_dpt=2.0, vergence_max_dpt=10.0)
-    depth_m = make_scene("cards", 0, rig).depth_m
-    assert depth_m.min() > 0.1
-    assert depth_m.max() < 0.5
-
-
-def test_unknown_scene_and_negative_seed_are_one_line_errors():
-    with pytest.raises(SimulationError, match="'attic' is not known: choose one of tabletop"):
-        make_scene("attic", 0, small_rig())
-    with pytest.raises(SimulationError, match="seed -1"):
-        make_scene("cards", -1, small_rig())
-
-
 def test_recording_holds_what_the_contract_asks_for(tmp_path):
     rig = small_rig()
     scene = make_scene("cards", 1, rig)
@@ -85,21 +52,22 @@ def test_recording_holds_what_the_contract_asks_for(tmp_path):
     assert len(events) == summary.events > 10_000
     assert (np.diff(events["timestamp"]) >= 0).all()
     assert events["timestamp"][0] >= 1_000_000_000
-    assert events["timestamp"][-1] <= 1_000_300_000
+    assert events["timestamp"][-1] <= 1_000_300_100
     assert events["x"].max() == 63
     assert events["y"].max() == 47
     rises = [time for time, kind in triggers if kind == 1]
     widths = [fall - rise for (rise, first), (fall, second) in pairwise(triggers) if (first, second) == (1, 2)]
     assert rises == [1_000_000_000 + 100_000 * i for i in range(4)]
     assert widths == [1000, 500, 1000, 500]
-    assert len(frames) == summary.frames == 6
+    assert len(frames) == summary.frames == 8
     assert frames[0].image.shape == (48, 64)
     assert 20 < frames[0].image.mean() < 220
     track = np.loadtxt(tmp_path / "a" / "lens.csv", delimiter=",", skiprows=1)
     assert (np.diff(track[:, 0]) > 0).all()
     assert track[[0, 32, 64, 96], 1].tolist() == [0.3, 4.2, 0.3, 4.2]
     assert load_rig(tmp_path / "a" / "rig.yaml") == rig
-    assert np.array_equal(np.load(tmp_path / "a" / "depth_gt.npy"), scene.depth_m)
+    assert np.array_equal(np.load(tmp_path / "a" / "depth_gt.npy"), VirtualRig.of_scene(rig, scene).source.depth_m(0.0))
+    assert load_settings(tmp_path / "a" / "simulation.yaml") == SimulationSettings()
 
 
 def test_recording_repeats_by_seed(tmp_path):
@@ -117,13 +85,15 @@ def test_recording_repeats_by_seed(tmp_path):
 def test_polarity_reverses_where_the_plane_is_in_focus(tmp_path, waveform):
     rig = changed(small_rig(), "sweep", waveform=waveform)
     depth_m, tenth_bin = 0.55, rig.bins.width_dpt / 10
-    scene = textured_plane(depth_m, rig)
+    scene = dotted_plane(depth_m)
     undelayed = {"refractory_us": 0.0, "cutoff_hz_per_lux": 0.0, "cutoff_max_hz": 0.0}
     pixels = PixelModel(threshold_on=0.03, threshold_off=0.03, **undelayed).signal_only()
-    write_recording(tmp_path / "plane", rig, scene, pixels=pixels, sweeps=2, frames_hz=0.0)
+    settings = EVENTS_ONLY.model_copy(update={"pixels": pixels, "readout": Readout.ideal()})
+    write_recording(tmp_path / "plane", rig, scene, settings=settings, sweeps=2)
     events, triggers, _ = read_back(tmp_path / "plane")
     track = np.loadtxt(tmp_path / "plane" / "lens.csv", delimiter=",", skiprows=1)
-    bright = np.where(scene.sharp > np.median(scene.sharp), 1, -1)
+    sharp = VirtualRig.of_scene(rig, scene).source.sharp
+    bright = np.where(sharp > np.median(sharp), 1, -1)
     sign = bright[events["y"], events["x"]] * (2 * events["polarity"].astype(int) - 1)
     vergence = np.interp(events["timestamp"], track[:, 0], track[:, 1])
     peaks = []
@@ -145,7 +115,7 @@ def test_polarity_reverses_where_the_plane_is_in_focus(tmp_path, waveform):
 def test_triggers_lead_the_optics_by_the_delay_of_the_lens(tmp_path):
     rig = changed(small_rig(), "lens", delay_ms=7.0)
     scene = make_scene("cards", 0, rig)
-    write_recording(tmp_path / "a", rig, scene, sweeps=1, steps_per_sweep=16, frames_hz=0.0, start_us=10**12)
+    write_recording(tmp_path / "a", rig, scene, sweeps=1, steps_per_sweep=16, settings=EVENTS_ONLY, start_us=10**12)
     _, triggers, _ = read_back(tmp_path / "a")
     track = np.loadtxt(tmp_path / "a" / "lens.csv", delimiter=",", skiprows=1)
     assert track[0, 0] - triggers[0][0] == 7000
@@ -153,15 +123,45 @@ def test_triggers_lead_the_optics_by_the_delay_of_the_lens(tmp_path):
 
 def test_breathing_scales_the_picture():
     rig = changed(small_rig(), "lens", breathing={"vergence_dpt": [0.3, 4.2], "scale": [1.0, 1.04]})
-    scene = textured_plane(2.0, rig)
-    layer = scene.layers[0]
-    layer.radiance[:] = 0.0
-    layer.radiance[2 * (24 + 24) : 2 * (24 + 24) + 2, 2 * (24 + 45) : 2 * (24 + 45) + 2] = 1.0  # at x = 45, y = 24
-    for picture, scale in zip(VirtualRig(rig, scene).pictures([0.3, 4.2]), (1.0, 1.04), strict=True):
+
+    def spot(canvas):
+        radiance = np.full((2 * canvas.height_px, 2 * canvas.width_px), 1e-4, np.float32)
+        row, column = 2 * (canvas.margin_px + 24), 2 * (canvas.margin_px + 45)
+        radiance[row : row + 2, column : column + 2] = 1.0  # at x = 45, y = 24
+        return (Layer(0, 0, radiance, None, np.full(radiance.shape, 2.0, np.float32)),)
+
+    virtual = VirtualRig.of_scene(rig, StillScene(spot, (2.0, 2.0)))
+    for picture, scale in zip(virtual.source.pictures([0.3, 4.2], 0.0), (1.0, 1.04), strict=True):
         y, x = np.indices(picture.shape)
         bright = np.where(picture > 0.1 * picture.max(), picture, 0.0)
         assert (bright * x).sum() / bright.sum() == pytest.approx(31.5 + scale * (45 - 31.5), abs=0.1)
         assert (bright * y).sum() / bright.sum() == pytest.approx(23.5 + scale * (24 - 23.5), abs=0.1)
+
+
+def test_a_moving_recording_tells_where_everything_was(tmp_path):
+    rig = small_rig()
+    settings = SimulationSettings(
+        motion=MOTIONS["handheld"], lens_response=LENS_RESPONSES["el-16-40"], things=ThingMotion(share=1.0)
+    )
+    scene = set_in_motion(make_scene("cards", 3, rig), settings.things, 3)
+    summary = write_recording(tmp_path / "a", rig, scene, settings=settings, sweeps=3, steps_per_sweep=32, seed=3)
+    depth_m = np.load(tmp_path / "a" / "depth_gt.npy")
+    assert depth_m.shape == (3, 48, 64)
+    assert np.abs(depth_m[2] - depth_m[0]).max() > 0
+    motion = np.loadtxt(tmp_path / "a" / "camera_motion.csv", delimiter=",", skiprows=1)
+    assert np.linalg.norm(motion[:, 4:], axis=1) == pytest.approx(np.ones(len(motion)), abs=1e-6)
+    assert motion[0, 1:].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    assert 1e-4 < np.ptp(motion[:, 1:4], axis=0).max() < 0.05
+    lens = np.loadtxt(tmp_path / "a" / "lens_state.csv", delimiter=",", skiprows=1)
+    assert np.abs(lens[:, 1] - lens[:, 2]).max() > 0.03  # the optics lag behind
+    assert load_settings(tmp_path / "a" / "simulation.yaml") == settings
+    reader = dv.io.MonoCameraRecording(str(tmp_path / "a" / "recording.aedat4"))
+    samples = []
+    while (batch := reader.getNextImuBatch()) is not None:
+        samples += [(s.timestamp, s.accelerometerY) for s in batch]
+    assert len(samples) == pytest.approx(300, abs=2)
+    assert np.mean([g for _, g in samples]) == pytest.approx(-1.0, abs=0.1)
+    assert summary.events > 10_000
 
 
 def test_impossible_recordings_are_one_line_errors(tmp_path):
@@ -169,8 +169,6 @@ def test_impossible_recordings_are_one_line_errors(tmp_path):
     scene = make_scene("cards", 0, rig)
     with pytest.raises(SimulationError, match="sweeps = 0"):
         write_recording(tmp_path / "a", rig, scene, sweeps=0)
-    with pytest.raises(SimulationError, match="exposure must fit"):
-        write_recording(tmp_path / "a", rig, scene, frames_hz=100.0, exposure_us=20_000)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         write_recording(tmp_path / "file", rig, scene, sweeps=1, steps_per_sweep=16)

@@ -1,15 +1,45 @@
-"""The renderer against the analytic image of a thin lens."""
+"""The renderer against the analytic image of a thin lens, from still and from moving cameras."""
 
 import numpy as np
 import pytest
+from recordings import small_rig
+from still_scene import WavyPlane, changed
 
-from edfv_ros.optics import ThinLens
-from edfv_ros.simulation import DefocusRenderer, Layer, Scene
+from edfv_ros.rig import Rig
+from edfv_ros.simulation import (
+    MOTIONS,
+    Canvas,
+    DefocusRenderer,
+    Layer,
+    Motion,
+    ScenePictures,
+    View,
+    plan_sweeps,
+)
+from edfv_ros.simulation.geometry import Pose, rotation_about
+from edfv_ros.simulation.imaging import Imaging
+from edfv_ros.simulation.lens_response import LensResponse
+from edfv_ros.simulation.motion import CameraTrajectory, ObjectMotion
 
-LENS = ThinLens(aperture_m=8e-3, image_distance_m=16e-3, pixel_pitch_m=18.5e-6)
 RANGE_DPT = (0.0, 4.0)
 MARGIN_PX = 22
 WIDTH, HEIGHT = 80, 60
+
+
+def rig_of(width: int, height: int) -> Rig:
+    """The example rig's lens and pixels in another size."""
+    small = small_rig()
+    intrinsics = small.camera.intrinsics.model_dump() | {
+        "fx_px": 400.0,
+        "fy_px": 400.0,
+        "cx_px": width / 2 - 0.5,
+        "cy_px": height / 2 - 0.5,
+    }
+    return changed(small, "camera", width_px=width, height_px=height, intrinsics=intrinsics)
+
+
+RIG = rig_of(WIDTH, HEIGHT)
+LENS = RIG.optics
 
 
 def canvas(value=0.0):
@@ -29,7 +59,8 @@ def half_plane(radiance, depth_m):
 
 
 def renderer(*layers, residual_blur_px=0.0):
-    return DefocusRenderer(Scene("test", WIDTH, HEIGHT, MARGIN_PX, layers), LENS, RANGE_DPT, residual_blur_px)
+    view = View(Canvas(RIG.camera, MARGIN_PX), layers)
+    return DefocusRenderer(view, RIG, RANGE_DPT, Imaging(residual_blur_px=residual_blur_px))
 
 
 def disc_edge(position_px, diameter_px):
@@ -119,12 +150,86 @@ def test_focus_steps_do_not_pop():
     assert stack[0] == pytest.approx(lens.render(2.0))
 
 
-def test_scene_whose_margin_is_too_small_is_refused():
-    scene = Scene("test", 40, 30, 2, (Layer(0, 0, np.ones((68, 88), np.float32), None, np.ones((68, 88), np.float32)),))
-    with pytest.raises(ValueError, match="margin 2 px"):
-        DefocusRenderer(scene, LENS, RANGE_DPT)
-
-
 def test_focus_outside_the_range_is_refused():
     with pytest.raises(ValueError, match="exceeds"):
         renderer(background(canvas(1.0), 1.0)).render(4.5)
+
+
+PLANE = WavyPlane(np.array([0.3, 0.8, 1.2]), (0.5, 1.2), waves_per_m=55.0)
+BIG = rig_of(160, 120)
+
+
+def rms_log_error(picture, truth):
+    inner = slice(2, -2)
+    return float(np.std(np.log(picture[inner, inner]) - np.log(truth[inner, inner])))
+
+
+@pytest.mark.parametrize("distortion", [(0.0,) * 5, (-0.2, 0.05, 0.001, -0.001, 0.0)])
+@pytest.mark.parametrize(("turn_deg", "shift_m"), [(0.0, 0.004), (0.8, 0.0), (1.2, 0.008), (1.2, -0.008)])
+def test_a_moved_camera_sees_what_a_view_from_there_shows(turn_deg, shift_m, distortion):
+    rig = changed(BIG, "camera", intrinsics=BIG.camera.intrinsics.model_dump() | {"distortion": distortion})
+    here, wide = Canvas(rig.camera, 45), (0.3, 4.2)
+    there = Pose(
+        np.array([shift_m, -shift_m, shift_m]), rotation_about(np.radians(turn_deg) * np.array([0.6, 0.8, 1.0]))
+    )
+    moving = DefocusRenderer(PLANE.view(here, Pose(), 0.0), rig, wide, Imaging(), moving=True)
+    direct = DefocusRenderer(PLANE.view(here, there, 0.0), rig, wide, Imaging())
+    for vergence in (0.3, 1.2, 4.2):
+        truth = direct.render(vergence)
+        assert np.std(np.log(truth)) > 0.03
+        assert rms_log_error(moving.render_stack([vergence], [there])[0], truth) < 0.006
+    assert moving.depth_m(there) == pytest.approx(direct.depth_m(), rel=1e-4)
+
+
+def test_a_moved_thing_is_where_its_motion_takes_it():
+    motion = ObjectMotion(np.array([0.0, 0.0, 0.8]), np.array([0.05, -0.02, -0.1]), np.array([0.0, 0.2, 0.3]))
+    thing = WavyPlane(PLANE.coefficients, PLANE.depth_range_m, PLANE.waves_per_m, motion)
+    here = Canvas(BIG.camera, 45)
+    camera = Pose(np.array([0.002, 0.0, 0.001]), rotation_about([0.0, 0.004, 0.0]))
+    moving = DefocusRenderer(thing.view(here, Pose(), 0.0), BIG, (0.3, 4.2), Imaging(), moving=True)
+    direct = DefocusRenderer(thing.view(here, camera, 0.1), BIG, (0.3, 4.2), Imaging())
+    for vergence in (0.5, 1.5):
+        assert rms_log_error(moving.render_stack([vergence], [camera], [0.1])[0], direct.render(vergence)) < 0.006
+
+
+def test_a_part_of_a_layer_beyond_the_first_view_comes_into_sight():
+    """A card beside the picture enters it when the camera turns."""
+    card = Layer(
+        0, 20, np.full((60, 24), 0.9, np.float32), np.ones((60, 24), np.float32), np.ones((60, 24), np.float32)
+    )
+    view = View(Canvas(RIG.camera, MARGIN_PX), (background(canvas(0.1), 2.0), card))
+    lens = DefocusRenderer(view, RIG, RANGE_DPT, Imaging(residual_blur_px=0.0), moving=True)
+    turned = Pose(rotation=rotation_about([0.0, -15.0 / RIG.camera.intrinsics.fx_px, 0.0]))  # to the left by 15 px
+    before, after = lens.render_stack([1.0, 1.0], [Pose(), turned])
+    assert before[10] == pytest.approx(np.full(WIDTH, 0.1), abs=1e-3)
+    # the card's right edge stood at column 12 - 22 of the sensor
+    assert after[10, :4] == pytest.approx(np.full(4, 0.9), abs=0.02)
+    assert after[10, 7:] == pytest.approx(np.full(WIDTH - 7, 0.1), abs=0.02)
+
+
+@pytest.mark.parametrize(("name", "most_bent"), [("handheld", 0.006), ("shake", 0.15)])
+def test_nothing_jumps_where_one_view_takes_over_from_another(name, most_bent):
+    plan = plan_sweeps(BIG, LensResponse(), sweeps=4, steps_per_sweep=64)
+    trajectory = CameraTrajectory(MOTIONS[name], 4)
+    pictures = ScenePictures(BIG, PLANE, Imaging(), trajectory, plan)
+    times_s = plan.times_us[:200] * 1e-6
+    worst = 0.0
+    for k in range(0, 200, 9):
+        truth = DefocusRenderer(
+            PLANE.view(Canvas(BIG.camera, 30), trajectory.pose(times_s[k]), 0.0), BIG, plan.range_dpt, Imaging()
+        ).render(plan.vergence_dpt[k])
+        seen = pictures.pictures(plan.vergence_dpt[[k]], times_s[[k]])[0]
+        worst = max(worst, rms_log_error(seen, truth))
+    assert worst < 0.012
+    steps = np.log(pictures.pictures(plan.vergence_dpt[:200], times_s))
+    bends = np.abs(np.diff(steps, n=2, axis=0)).mean(axis=(1, 2))
+    bends[np.isin(np.arange(1, 199), plan.sweep_rows)] = 0.0  # there the focus turns
+    assert bends.max() < most_bent
+
+
+def test_a_still_camera_needs_one_view():
+    plan = plan_sweeps(BIG, LensResponse(), sweeps=2)
+    pictures = ScenePictures(BIG, PLANE, Imaging(), CameraTrajectory(Motion(), 0), plan)
+    assert not pictures.moves
+    first, later = (pictures.pictures([2.0], [time])[0] for time in (0.0, 0.2))
+    assert np.array_equal(first, later)

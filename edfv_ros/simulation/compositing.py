@@ -33,7 +33,7 @@ def _bilinear(image, y, x):  # type: ignore[no-untyped-def]
 
 @numba.njit(inline="always")
 def _search(depth, rays_x, rays_y, left, top, motion, focal, ray_x, ray_y, x, y, steps):  # type: ignore[no-untyped-def]
-    """The reference pixel (canvas) whose point is on the ray ``(ray_x, ray_y)`` now, and the point's depths then and now.
+    """The canvas pixel of the reference view whose point is on the ray now, and the point's depths then and now.
 
     ``motion`` [3, 4] takes points of the reference camera's frame to that of the camera now.
     """
@@ -86,7 +86,7 @@ def _cubic(f):  # type: ignore[no-untyped-def]
 def _light(stack, y, x, low, weight):  # type: ignore[no-untyped-def]
     """A ladder's value at a place of its box; past the box its edge."""
     height, width = stack.shape[0], stack.shape[2]
-    row, column = int(math.floor(y)), int(math.floor(x))
+    row, column = math.floor(y), math.floor(x)
     fy, fx = np.float32(y - row), np.float32(x - column)
     rest = np.float32(1.0) - weight
     if fx < np.float32(1e-4) and fy < np.float32(1e-4):

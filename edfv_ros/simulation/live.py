@@ -20,26 +20,29 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edfv_ros.errors import EdfvError, OutputError
-from edfv_ros.events import TRIGGER_DTYPE, Frame, NetworkSender, Packet, SourceInfo, TriggerType
+from edfv_ros.errors import EdfvError, OutputError, SimulationError
+from edfv_ros.events import IMU_DTYPE, TRIGGER_DTYPE, Frame, NetworkSender, Packet, SourceInfo, TriggerType
 from edfv_ros.rig import load_rig
 from edfv_ros.simulation.event_model import join_events, merge_events
+from edfv_ros.simulation.imu import Imu
 from edfv_ros.simulation.lens import LensStep, VirtualLens
 from edfv_ros.simulation.lens_port import LensPort
+from edfv_ros.simulation.motion import CameraTrajectory, Motion
+from edfv_ros.simulation.pictures import PictureSource
 from edfv_ros.simulation.replay import EventReplay
-from edfv_ros.simulation.scene import SCENE_KINDS, Scene, make_scene
+from edfv_ros.simulation.scenes import SCENE_KINDS, make_scene
+from edfv_ros.simulation.settings import SimulationSettings, load_settings, streams_of
 from edfv_ros.simulation.virtual_rig import VirtualRig
 
 _TICK_S = 0.004
 _LONGEST_TICK_US = 250_000
 _FRAME_SAMPLES = 8
-_EXPOSURE_US = 5000
 
 
 class LiveRig:
     """Turns the passing of time and the commands at the lens's port into packets."""
 
-    def __init__(self, virtual: VirtualRig, replay: EventReplay, *, start_us: int, frames_hz: float) -> None:
+    def __init__(self, virtual: VirtualRig, replay: EventReplay, *, start_us: int) -> None:
         self._virtual = virtual
         self._replay = replay
         self.lens = VirtualLens(virtual.rig, start_us)
@@ -49,8 +52,11 @@ class LiveRig:
         self._coming: deque[LensStep] = deque()  # told to the lens, not yet seen by the sensor
         self._edges: deque[tuple[int, int]] = deque()
         self._optical_dpt = self.lens.position_dpt
+        frames_hz, imu = virtual.settings.frames.rate_hz, virtual.settings.imu
         self._frame_period_us = round(1e6 / frames_hz) if frames_hz else 0
         self._frame_start_us = start_us
+        still = CameraTrajectory(Motion(), virtual.seed)
+        self._imu = Imu(imu, still, start_us=start_us, seed=virtual.seed, epoch_us=start_us) if imu.rate_hz else None
         self._exposed: list[float] = []
 
     def start_sweeping(self) -> None:
@@ -79,7 +85,10 @@ class LiveRig:
         noise = self._virtual.sensor.background(
             max(begin_us, now_us - _LONGEST_TICK_US), now_us, self._replay.illuminance(self._optical_dpt)
         )
-        return Packet(merge_events(join_events(fired), noise), self._take_edges(now_us), frames=frames)
+        seen = merge_events(join_events(fired), noise)
+        imu = np.empty(0, IMU_DTYPE) if self._imu is None else self._imu.advance(now_us)
+        events = self._virtual.readout.read(seen, seen["timestamp"].astype(float), float(now_us))
+        return Packet(events, self._take_edges(now_us), imu, frames)
 
     def _take_seen(self, until_us: float) -> list[LensStep]:
         """Steps, or parts of them, up to a time on the lens's own time axis."""
@@ -104,29 +113,30 @@ class LiveRig:
         if not self._frame_period_us:
             return
         start = self._frame_start_us - self._delay_us
-        low, high = max(step.start_us, start), min(step.end_us, start + _EXPOSURE_US)
+        exposure_us = self._virtual.frames.exposure_us
+        low, high = max(step.start_us, start), min(step.end_us, start + exposure_us)
         if low < high:
-            count = max(1, round(_FRAME_SAMPLES * (high - low) / _EXPOSURE_US))
+            count = max(1, round(_FRAME_SAMPLES * (high - low) / exposure_us))
             self._exposed.extend(step.move.vergence_dpt(low + (np.arange(count) + 0.5) / count * (high - low)))
 
     def _frames(self, now_us: int) -> tuple[Frame, ...]:
-        if not self._frame_period_us or now_us < self._frame_start_us + _EXPOSURE_US:
+        if not self._frame_period_us or now_us < self._frame_start_us + self._virtual.frames.exposure_us:
             return ()
         vergences = np.array(self._exposed or [self._optical_dpt])
-        frame = self._virtual.frame(self._frame_start_us, _EXPOSURE_US, self._replay.picture(vergences))
+        frame = self._virtual.frames.expose(self._replay.picture(vergences), self._frame_start_us)
         late = (now_us - self._frame_start_us) // self._frame_period_us
         self._frame_start_us += self._frame_period_us * max(1, late)
         self._exposed.clear()
         return (frame,)
 
 
-def _write_truth(directory: Path, scene: Scene) -> dict[str, str]:
+def _write_truth(directory: Path, source: PictureSource) -> dict[str, str]:
     """Ground truth and a sharp picture for those who want to compare."""
     depth_path, picture_path = directory / "depth_gt.npy", directory / "scene.png"
-    grey = np.clip(scene.sharp / np.percentile(scene.sharp, 99.5), 0.0, 1.0) ** (1 / 2.2)
+    grey = np.clip(source.sharp / source.white_radiance, 0.0, 1.0) ** (1 / 2.2)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        np.save(depth_path, scene.depth_m)
+        np.save(depth_path, source.depth_m(0.0))
         picture_path.write_bytes(cv2.imencode(".png", (grey * 255).astype(np.uint8))[1].tobytes())
     except OSError as error:
         raise OutputError(f"{directory}: cannot write the ground truth: {error.strerror}") from None
@@ -146,25 +156,37 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     address.add_argument("--port", type=int, default=0, help="TCP port of the events on 127.0.0.1; 0 finds one")
     address.add_argument("--unix", type=Path, help="socket path instead of a TCP port")
     parser.add_argument("--out", type=Path, help="folder for depth_gt.npy and scene.png")
-    parser.add_argument("--frames-hz", type=float, default=20.0, help="camera frames per second, 0 for none")
+    parser.add_argument("--settings", type=Path, help="simulation file, of a camera that stands still")
     parser.add_argument("--wait", action="store_true", help="leave the lens still until a command comes")
     return parser.parse_args(arguments)
 
 
+def _still(settings: SimulationSettings) -> SimulationSettings:
+    """The settings, if they are of a rig that can be simulated live.
+
+    Raises:
+        SimulationError: camera, things or lens do what takes longer to render than it lasts.
+    """
+    for name in ("motion", "things", "lens_response"):
+        if getattr(settings, name) != getattr(SimulationSettings(), name):
+            raise SimulationError(f"{name}: a live rig stands still behind an ideal lens; simulate a recording instead")
+    return settings
+
+
 def _stream(arguments: argparse.Namespace) -> None:
     rig = load_rig(arguments.rig)
+    settings = _still(load_settings(arguments.settings) if arguments.settings else SimulationSettings())
     _say(f"making the scene {arguments.kind}-{arguments.seed}")
     scene = make_scene(arguments.kind, arguments.seed, rig)
-    truth = _write_truth(arguments.out, scene) if arguments.out else {"depth_gt": None, "picture": None}
     _say("rendering its focus stack and the events of a sweep")
-    virtual = VirtualRig(rig, scene, seed=arguments.seed)
+    virtual = VirtualRig.of_scene(rig, scene, settings, seed=arguments.seed)
+    truth = _write_truth(arguments.out, virtual.source) if arguments.out else {"depth_gt": None, "picture": None}
     replay = EventReplay(virtual)
-    streams = ("events", "triggers", "frames") if arguments.frames_hz else ("events", "triggers")
-    info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams, live=True)
+    info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams_of(settings), live=True)
     uri = f"unix://{arguments.unix.absolute()}" if arguments.unix else f"tcp://127.0.0.1:{arguments.port}"
     parent = os.getppid()
     with NetworkSender(uri, info) as sender:
-        live = LiveRig(virtual, replay, start_us=time.time_ns() // 1000, frames_hz=arguments.frames_hz)
+        live = LiveRig(virtual, replay, start_us=time.time_ns() // 1000)
         if not arguments.wait:
             live.start_sweeping()
         print(json.dumps({"uri": sender.uri, "lens_port": live.port.path, **truth}), flush=True)

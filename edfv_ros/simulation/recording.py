@@ -1,22 +1,28 @@
 """Write a sweep recording with ground truth."""
 
-from dataclasses import dataclass
-from itertools import pairwise
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 
-from edfv_ros.errors import OutputError, SimulationError
-from edfv_ros.events import TRIGGER_DTYPE, Aedat4Writer, SourceInfo, TriggerType
+from edfv_ros.errors import OutputError
+from edfv_ros.events import Aedat4Writer, SourceInfo
 from edfv_ros.rig import Rig
-from edfv_ros.simulation.event_model import PixelModel, join_events
-from edfv_ros.simulation.lens import LensMove, sweep_moves
-from edfv_ros.simulation.scene import Scene
-from edfv_ros.simulation.virtual_rig import VirtualRig, mean_picture
+from edfv_ros.simulation.geometry import quaternion
+from edfv_ros.simulation.imu import imu_samples
+from edfv_ros.simulation.lens_plan import STEPS_PER_SWEEP, LensPlan, plan_sweeps
+from edfv_ros.simulation.motion import CameraTrajectory
+from edfv_ros.simulation.pictures import ScenePictures
+from edfv_ros.simulation.settings import SimulationSettings, streams_of
+from edfv_ros.simulation.view import Scene
+from edfv_ros.simulation.virtual_rig import VirtualRig
 
-_FRAME_SAMPLES = 8
+START_US = 1_700_000_000_000_000
+_BLOCK_ROWS = 32  # of the plan at a time, so that frames can follow the events soon
+_MOTION_ROW_US = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class RecordingSummary:
 
     directory: Path
     events: int
+    lost_events: int
     frames: int
     sweeps: int
     duration_us: int
@@ -36,100 +43,123 @@ def write_recording(
     scene: Scene,
     *,
     sweeps: int = 2,
-    pixels: PixelModel | None = None,
+    settings: SimulationSettings | None = None,
     seed: int = 0,
-    steps_per_sweep: int = 128,
-    frames_hz: float = 20.0,
-    exposure_us: int = 5000,
-    start_us: int = 1_700_000_000_000_000,
+    steps_per_sweep: int = STEPS_PER_SWEEP,
+    start_us: int = START_US,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> RecordingSummary:
-    """Simulate ``sweeps`` focus sweeps over a scene, from a far turn on, and write them as a sweep recording.
+    """Simulate ``sweeps`` focus sweeps over a scene, from a far turn on, and write them: see :func:`record`.
 
-    The folder gets ``recording.aedat4`` (events, trigger pulses at the turning points, frames unless ``frames_hz`` is
-    0), ``lens.csv`` (where the focus was; triggers come ``lens.delay_ms`` earlier), ``rig.yaml`` and ``depth_gt.npy``.
     The same arguments write the same events.
 
     Raises:
-        SimulationError: ``sweeps``, ``steps_per_sweep`` or the frame timing is impossible.
+        SimulationError: ``sweeps`` or ``steps_per_sweep`` is too small.
         OutputError: the folder cannot be written.
     """
-    if sweeps < 1 or steps_per_sweep < 8:
-        raise SimulationError(f"sweeps = {sweeps}, steps per sweep = {steps_per_sweep}: give at least 1 and 8")
-    if frames_hz < 0 or exposure_us < 1 or frames_hz * exposure_us > 1e6:
-        raise SimulationError(f"{frames_hz:g} frames/s of {exposure_us} us: the exposure must fit between frames")
+    settings = settings or SimulationSettings()
+    plan = plan_sweeps(rig, settings.lens_response, sweeps=sweeps, steps_per_sweep=steps_per_sweep, seed=seed)
+    trajectory = CameraTrajectory(settings.motion, seed)
+    pictures = ScenePictures(rig, scene, settings.imaging, trajectory, plan)
+    virtual = VirtualRig(rig, pictures, settings, seed=seed)
+    return record(directory, virtual, plan, trajectory, start_us=start_us, progress=progress)
+
+
+def record(
+    directory: str | Path,
+    virtual: VirtualRig,
+    plan: LensPlan,
+    trajectory: CameraTrajectory,
+    *,
+    start_us: int = START_US,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> RecordingSummary:
+    """Write what a rig records while its lens follows a plan.
+
+    The folder gets ``recording.aedat4`` (events, trigger pulses at the turning points of the command, frames, inertial
+    samples), ``lens.csv`` (the optical focus), ``lens_state.csv`` (command and optical focus), ``camera_motion.csv``
+    (position and attitude in the frame of the camera at the start), ``rig.yaml``, ``simulation.yaml`` and
+    ``depth_gt.npy``: [H, W], or [N, H, W] in the middle of each sweep where camera or scene move.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
     directory = Path(directory)
-    virtual = VirtualRig(rig, scene, pixels=pixels, seed=seed)
-    moves, after = _first_sweeps(rig, sweeps)
-    track = _track(moves, steps_per_sweep)
-    grid = np.unique(track[:, 1].round(9))
-    pictures = virtual.pictures(grid)
-    events = _expose(virtual, track, grid, pictures, start_us)
-    streams = ("events", "triggers", "frames") if frames_hz else ("events", "triggers")
-    info = SourceInfo(f"{rig.camera.model}_VIRTUAL", rig.camera.width_px, rig.camera.height_px, streams, live=False)
-    frame_times = np.arange(0.0, track[-1, 0] - exposure_us if frames_hz else 0.0, 1e6 / (frames_hz or 1.0))
+    rig, settings = virtual.rig, virtual.settings
+    streams = streams_of(settings)
+    info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams, live=False)
+    events = frames = 0
+    depths = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _write_yaml(directory / "rig.yaml", rig.model_dump(mode="json", exclude_none=True))
+        _write_yaml(directory / "simulation.yaml", settings.model_dump(mode="json"))
+        _write_lens(directory, plan, start_us)
+        _write_motion(directory / "camera_motion.csv", trajectory, plan.duration_us, start_us)
         with Aedat4Writer(directory / "recording.aedat4", info) as writer:
-            writer.write_triggers(_triggers(moves, after, start_us - round(rig.lens.delay_ms * 1e3)))
-            writer.write_events(events)
-            for time in frame_times:
-                at = time + (np.arange(_FRAME_SAMPLES) + 0.5) / _FRAME_SAMPLES * exposure_us
-                exposed = mean_picture(pictures, grid, np.interp(at, track[:, 0], track[:, 1]))
-                writer.write_frame(virtual.frame(start_us + int(time), exposure_us, exposed))
-        rows = "".join(f"{start_us + int(t)},{v:.6f}\n" for t, v in track)
-        (directory / "lens.csv").write_text("timestamp_us,vergence_dpt\n" + rows, encoding="utf-8")
-        rig_text = yaml.safe_dump(rig.model_dump(mode="json", exclude_none=True), sort_keys=False)
-        (directory / "rig.yaml").write_text(rig_text, encoding="utf-8")
-        np.save(directory / "depth_gt.npy", scene.depth_m)
+            triggers = plan.triggers.copy()
+            triggers["timestamp"] += start_us
+            writer.write_triggers(triggers)
+            if "imu" in streams:
+                during = start_us, start_us + plan.duration_us
+                writer.write_imu(imu_samples(trajectory, settings.imu, *during, virtual.seed, epoch_us=start_us))
+            frame_times = deque(_frame_times(virtual, plan))
+            middles_us = deque(plan.sweep_middles_us if virtual.source.moves else plan.sweep_middles_us[:1])
+            for first, last in _blocks(plan):
+                rows = slice(first, last + 1)
+                fired = virtual.events(plan.vergence_dpt[rows], plan.times_us[rows])
+                fired["timestamp"] += start_us
+                writer.write_events(fired)
+                events += len(fired)
+                while frame_times and virtual.frames.readout_end_us(frame_times[0]) <= plan.times_us[last]:
+                    frame = virtual.frame(frame_times.popleft(), plan.times_us, plan.vergence_dpt)
+                    writer.write_frame(replace(frame, timestamp_us=frame.timestamp_us + start_us))
+                    frames += 1
+                while middles_us and middles_us[0] <= plan.times_us[last]:
+                    depths.append(virtual.source.depth_m(middles_us.popleft() * 1e-6))
+                progress(last, len(plan.times_us) - 1)
+        np.save(directory / "depth_gt.npy", np.stack(depths) if virtual.source.moves else depths[0])
     except OSError as error:
         raise OutputError(f"{directory}: cannot write the recording: {error.strerror}") from None
-    return RecordingSummary(directory, len(events), len(frame_times), sweeps, int(track[-1, 0]))
+    return RecordingSummary(directory, events, virtual.readout.lost, frames, plan.sweeps, plan.duration_us)
 
 
-def _first_sweeps(rig: Rig, sweeps: int) -> tuple[list[LensMove], LensMove]:
-    """The moves of the first ``sweeps`` sweeps from time 0, with the flybacks, and the sweep after them."""
-    moves: list[LensMove] = []
-    for move in sweep_moves(rig.sweep, 0.0):
-        if sum(m.pulse_us > 0 for m in moves) == sweeps and move.pulse_us:
-            return moves, move
-        moves.append(move)
-    raise AssertionError("a sweep has no end")
+def _blocks(plan: LensPlan) -> Iterator[tuple[int, int]]:
+    """First and last row of short stretches of the plan, each from where the last one ended."""
+    for first in range(0, len(plan.times_us) - 1, _BLOCK_ROWS):
+        yield first, min(first + _BLOCK_ROWS, len(plan.times_us) - 1)
 
 
-def _track(moves: list[LensMove], steps: int) -> NDArray[np.float64]:
-    """Whole microseconds and vergence [N, 2], close enough for straight lines between rows."""
-    rows = [(0.0, moves[0].start_dpt)]
-    for move in moves:
-        phase = np.arange(1, (1 if move.is_flyback else steps) + 1) / (1 if move.is_flyback else steps)
-        times = np.round(move.start_us + phase * (move.end_us - move.start_us))
-        rows += zip(times, move.vergence_dpt(times), strict=True)
-    return np.array(rows)
+def _frame_times(virtual: VirtualRig, plan: LensPlan) -> list[float]:
+    """Starts of the exposures that end within the recording."""
+    rate_hz = virtual.settings.frames.rate_hz
+    if not rate_hz:
+        return []
+    times = np.arange(0.0, plan.duration_us, 1e6 / rate_hz).tolist()
+    return [time for time in times if virtual.frames.readout_end_us(time) <= plan.duration_us]
 
 
-def _expose(
-    virtual: VirtualRig,
-    track: NDArray[np.float64],
-    grid: NDArray[np.float64],
-    pictures: NDArray[np.float32],
-    start_us: int,
-) -> NDArray[np.void]:
-    light = pictures * np.float32(virtual.illuminance_lux)
-    index = np.searchsorted(grid, track[:, 1].round(9))
-    turns = np.flatnonzero(np.diff(np.sign(np.diff(track[:, 1])))) + 1
-    parts = []
-    for first, last in pairwise([0, *turns, len(track) - 1]):
-        rows = slice(first, last + 1)
-        parts.append(virtual.sensor.expose(light[index[rows]], track[rows, 0])[0])
-    events = join_events(parts)
-    events["timestamp"] += start_us
-    return events
+def _write_lens(directory: Path, plan: LensPlan, start_us: int) -> None:
+    stamps = start_us + plan.times_us.astype(np.int64)
+    optical = [f"{t},{v:.6f}\n" for t, v in zip(stamps, plan.vergence_dpt, strict=True)]
+    _write_table(directory / "lens.csv", "timestamp_us,vergence_dpt", optical)
+    state = [f"{t},{c:.6f},{v:.6f}\n" for t, c, v in zip(stamps, plan.command_dpt, plan.vergence_dpt, strict=True)]
+    _write_table(directory / "lens_state.csv", "timestamp_us,command_dpt,vergence_dpt", state)
 
 
-def _triggers(moves: list[LensMove], end: LensMove, start_us: int) -> NDArray[np.void]:
-    """A pulse at the start of every sweep and at that of ``end``, the one that is not recorded any more."""
-    edges = []
-    for move in [*moves, end]:
-        if move.pulse_us:
-            rise = start_us + round(move.start_us)
-            edges += [(rise, TriggerType.RISING_EDGE), (rise + move.pulse_us, TriggerType.FALLING_EDGE)]
-    return np.array(edges, TRIGGER_DTYPE)
+def _write_motion(path: Path, trajectory: CameraTrajectory, duration_us: int, start_us: int) -> None:
+    times_us = np.arange(0, duration_us + _MOTION_ROW_US, _MOTION_ROW_US)
+    places, turns = trajectory.position_m(times_us * 1e-6), trajectory.rotation(times_us * 1e-6)
+    rows = []
+    for time_us, (x, y, z), turn in zip(times_us, places, turns, strict=True):
+        qx, qy, qz, qw = quaternion(turn)
+        rows.append(f"{start_us + time_us},{x:.9f},{y:.9f},{z:.9f},{qx:.9f},{qy:.9f},{qz:.9f},{qw:.9f}\n")
+    _write_table(path, "timestamp_us,x_m,y_m,z_m,qx,qy,qz,qw", rows)
+
+
+def _write_table(path: Path, header: str, rows: list[str]) -> None:
+    path.write_text(header + "\n" + "".join(rows), encoding="utf-8")
+
+
+def _write_yaml(path: Path, values: dict[str, object]) -> None:
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")

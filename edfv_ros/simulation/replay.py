@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.events import EVENT_DTYPE
 from edfv_ros.simulation.lens import LensStep
-from edfv_ros.simulation.virtual_rig import VirtualRig, mean_picture
+from edfv_ros.simulation.virtual_rig import VirtualRig
 
 _STEP_DPT = 0.03
 _VARIANTS = 3
@@ -30,19 +30,19 @@ class EventReplay:
 
     A static scene fires the same events at the same vergences however fast the focus moves, but for the dead time and
     the bandwidth of the pixels, which act here as they do in the rig's own sweep. Noise is not of the focus and not
-    replayed. Passes of several rounds take turns, so that thresholds jitter
-    from sweep to sweep. A move too fast for the pixels' dead time loses events.
+    replayed. Passes of several rounds take turns, so that thresholds jitter from sweep to sweep. A move too fast for
+    the pixels' dead time loses events.
     """
 
     def __init__(self, virtual: VirtualRig) -> None:
         rig = virtual.rig
         low, high = rig.lens.calibration.range_dpt
         self._grid = np.linspace(low, high, int(np.clip((high - low) / _STEP_DPT, 64, 512)) + 1)
-        self._pictures = virtual.pictures(self._grid)
-        self._refractory_us = virtual.pixels.refractory_us
+        self._pictures = virtual.source.pictures(self._grid, 0.0)
+        self._refractory_us = virtual.settings.pixels.refractory_us
         self._pixel_count = rig.camera.width_px * rig.camera.height_px
         self._rng = np.random.default_rng(0)
-        self._illuminance_lux = np.float32(virtual.illuminance_lux)
+        self._illuminance_lux = np.float32(virtual.source.illuminance_lux)
         sensor = virtual.sensor.signal_only()
         light = self._pictures * self._illuminance_lux
         sweep = rig.sweep
@@ -84,7 +84,15 @@ class EventReplay:
 
     def picture(self, vergences_dpt: NDArray[np.float64]) -> NDArray[np.float32]:
         """Mean radiance [H, W] over some focus positions."""
-        return mean_picture(self._pictures, self._grid, vergences_dpt)
+        position = np.interp(vergences_dpt, self._grid, np.arange(len(self._grid)))
+        low = np.minimum(position.astype(int), len(self._grid) - 2)
+        weights = np.zeros(len(self._grid), np.float32)
+        np.add.at(weights, low, (1.0 - (position - low)) / len(position))
+        np.add.at(weights, low + 1, (position - low) / len(position))
+        mean = np.zeros(self._pictures.shape[1:], np.float32)
+        for index in np.flatnonzero(weights):
+            mean += weights[index] * self._pictures[index]
+        return mean
 
     def illuminance(self, vergence_dpt: float) -> NDArray[np.float32]:
         """Light on the pixels [H, W], in lux of the scene, at the nearest focus position there is."""

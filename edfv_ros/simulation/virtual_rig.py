@@ -1,73 +1,93 @@
-"""A rig in front of a scene: what its sensor sees at any focus."""
+"""A rig in front of a scene: events and frames of whatever its lens and its camera do."""
 
-from functools import cached_property
+import math
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edfv_ros.events import Frame
 from edfv_ros.rig import Rig
-from edfv_ros.simulation.event_model import EventSensor, PixelModel
-from edfv_ros.simulation.render import DefocusRenderer
-from edfv_ros.simulation.scene import Scene
+from edfv_ros.simulation.aps import FrameSensor
+from edfv_ros.simulation.event_model import EventSensor
+from edfv_ros.simulation.lens_plan import LensPlan
+from edfv_ros.simulation.motion import CameraTrajectory, Motion
+from edfv_ros.simulation.pictures import PictureSource, ScenePictures
+from edfv_ros.simulation.readout import SensorReadout
+from edfv_ros.simulation.settings import SimulationSettings
+from edfv_ros.simulation.view import Image, Scene
 
-_ILLUMINANCE_LUX = 500.0  # an office
-_WHITE = 235.0  # grey level of the brightest half percent of the scene
-_READ_NOISE = 1.2  # grey levels
+_FRAME_STEP_US = 500.0  # between the pictures that a frame is the mean of
 
 
 class VirtualRig:
-    """Camera and lens of ``rig`` looking at ``scene``; the same seed gives the same sensor."""
+    """The camera of ``rig`` behind the lens that made ``source``'s pictures; the same seed gives the same sensor.
 
-    def __init__(self, rig: Rig, scene: Scene, *, pixels: PixelModel | None = None, seed: int = 0) -> None:
+    Attributes:
+        source: the pictures.
+        sensor: the event pixels.
+        frames: the frame side of the sensor.
+        readout: of the events.
+    """
+
+    def __init__(
+        self, rig: Rig, source: PictureSource, settings: SimulationSettings | None = None, *, seed: int = 0
+    ) -> None:
+        settings = settings or SimulationSettings()
         self.rig = rig
-        self.scene = scene
-        self.illuminance_lux = float(getattr(scene, "illuminance_lux", _ILLUMINANCE_LUX))
-        self.pixels = pixels or PixelModel()
-        self.sensor = EventSensor(rig.camera.resolution, self.pixels, seed)
-        self._rng = np.random.default_rng([seed, 0xF7A3E])
+        self.settings = settings
+        self.seed = seed
+        self.source = source
+        self.sensor = EventSensor(rig.camera.resolution, settings.pixels, seed)
+        self.readout = SensorReadout(rig.camera.resolution, settings.readout)
+        self.frames = FrameSensor(
+            settings.frames,
+            rig.camera.resolution,
+            bright_radiance=source.white_radiance,
+            illuminance_lux=source.illuminance_lux,
+            seed=seed,
+        )
 
-    @cached_property
-    def _renderer(self) -> DefocusRenderer:
-        return DefocusRenderer(self.scene, self.rig.optics, self.rig.lens.calibration.range_dpt)
+    @classmethod
+    def of_scene(
+        cls,
+        rig: Rig,
+        scene: Scene,
+        settings: SimulationSettings | None = None,
+        *,
+        plan: LensPlan | None = None,
+        seed: int = 0,
+    ) -> "VirtualRig":
+        """Put the rig in front of a scene.
 
-    def pictures(self, vergences_dpt: ArrayLike) -> NDArray[np.float32]:
-        """Linear radiance on the sensor at each focus, float32 [K, H, W], lens breathing included."""
-        vergences = np.asarray(vergences_dpt, float)
-        stack = self._renderer.render_stack(vergences)
-        breathing, camera = self.rig.lens.breathing, self.rig.camera
-        scales = np.interp(vergences, breathing.vergence_dpt, breathing.scale)
-        centre = np.array([camera.intrinsics.cx_px, camera.intrinsics.cy_px])
-        for picture, scale in zip(stack, scales, strict=True):
-            if scale != 1.0:
-                inverse = np.hstack([np.eye(2) / scale, (centre * (1.0 - 1.0 / scale))[:, None]])
-                flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-                warped = cv2.warpAffine(picture, inverse, camera.resolution, None, flags, cv2.BORDER_REFLECT)
-                picture[:] = np.maximum(warped, 1e-4)
-        return stack
+        Args:
+            rig: camera and lens.
+            scene: what it looks at.
+            settings: how the rig departs from an ideal one.
+            plan: what the lens will do; without one any focus of the lens may be asked for, and the camera stands.
+            seed: of sensor and motion.
+        """
+        settings = settings or SimulationSettings()
+        trajectory = CameraTrajectory(settings.motion if plan else Motion(), seed)
+        return cls(rig, ScenePictures(rig, scene, settings.imaging, trajectory, plan), settings, seed=seed)
 
-    def frame(self, timestamp_us: int, exposure_us: int, exposed: NDArray[np.float32]) -> Frame:
-        """A camera frame from the mean radiance [H, W] over its exposure."""
-        grey = exposed * np.float32(_WHITE / self._white_radiance)
-        grey = grey + np.float32(_READ_NOISE) * self._rng.standard_normal(grey.shape, np.float32)
-        return Frame(timestamp_us, exposure_us, np.clip(np.round(grey), 0, 255).astype(np.uint8))
+    def illuminance_lux(self, vergences_dpt: ArrayLike, times_s: ArrayLike = 0.0) -> Image:
+        """What the pixels see at each focus [K] and time [K], float32 [K, H, W]."""
+        pictures = self.source.pictures(vergences_dpt, times_s)
+        pictures *= np.float32(self.source.illuminance_lux)
+        return pictures
 
-    @cached_property
-    def _white_radiance(self) -> float:
-        return float(np.percentile(self.scene.sharp, 99.5))
+    def events(self, vergences_dpt: NDArray[np.float64], times_us: NDArray[np.float64]) -> NDArray[np.void]:
+        """Events, EVENT_DTYPE, while the focus goes through ``vergences_dpt`` [K] at ``times_us`` [K].
 
+        Calls continue one another: each begins where the last one ended.
+        """
+        seen = self.illuminance_lux(vergences_dpt, times_us * 1e-6)
+        fired, exact_us = self.sensor.expose(seen, times_us)
+        return self.readout.read(fired, exact_us, float(times_us[-1]))
 
-def mean_picture(
-    pictures: NDArray[np.float32], grid: NDArray[np.float64], vergences: NDArray[np.float64]
-) -> NDArray[np.float32]:
-    """Mean over ``vergences`` of the pictures, linear between those on the grid."""
-    position = np.interp(vergences, grid, np.arange(len(grid)))
-    low = np.minimum(position.astype(int), len(grid) - 2)
-    weights = np.zeros(len(grid), np.float32)
-    np.add.at(weights, low, (1.0 - (position - low)) / len(position))
-    np.add.at(weights, low + 1, (position - low) / len(position))
-    mean = np.zeros(pictures.shape[1:], np.float32)
-    for index in np.flatnonzero(weights):
-        mean += weights[index] * pictures[index]
-    return mean
+    def frame(self, start_us: float, times_us: NDArray[np.float64], vergences_dpt: NDArray[np.float64]) -> Frame:
+        """The frame exposed from ``start_us`` on, of a focus that is linear between ``times_us`` [N]."""
+        end_us = self.frames.readout_end_us(start_us)
+        at_us = np.linspace(start_us, end_us, max(3, math.ceil((end_us - start_us) / _FRAME_STEP_US) + 1))
+        pictures = self.source.pictures(np.interp(at_us, times_us, vergences_dpt), at_us * 1e-6)
+        return self.frames.expose(self.frames.exposed_radiance(pictures, at_us, start_us), round(start_us))
