@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edfv_ros import __version__
-from edfv_ros.commands import doctor, info, record, recover, rig, run, simulate, statistics
+from edfv_ros.commands import dataset, doctor, info, record, recover, rig, run, simulate, statistics
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(record.record)
 app.command()(recover.recover)
 app.command()(simulate.simulate)
 app.command()(statistics.statistics)
+app.command()(dataset.dataset)
 app.command()(doctor.doctor)
 app.add_typer(rig.rig_app, name="rig")
 

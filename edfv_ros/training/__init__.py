@@ -1,0 +1,1 @@
+"""Preparing and training networks: offline work, never imported by the runtime."""
