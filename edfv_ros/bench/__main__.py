@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name in given.groups or GROUPS:
             with progress.status(f"measuring {name}"):
                 measured.append(GROUPS[name](quick=given.quick))
-            console.print(_table(measured[-1]))
+            _print(console, measured[-1])
         if given.json is not None:
             _write(given.json, measured)
     except EdfvError as error:
@@ -49,16 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _table(group: Group) -> Table:
-    table = Table(title=group.title, title_justify="left", title_style="bold", box=None, caption_justify="left")
-    table.caption = f"ratio: times {group.reference}"
+def _print(console: Console, group: Group) -> None:
+    table = Table(box=None, show_header=True, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("")
-    for header in ("", "", "ratio"):
-        table.add_column(header, justify="left" if header == "" and len(table.columns) == 2 else "right")
+    table.add_column("", justify="right")
+    table.add_column("")
+    table.add_column("ratio", justify="right")
     for row in group.rows:
         value = f"{row.value:,.0f}" if row.value >= 100 else f"{row.value:.3g}"
         table.add_row(row.name, value, row.unit, "" if row.ratio is None else f"{row.ratio:.3g}")
-    return table
+    console.print(f"[bold]{group.title}[/bold]", soft_wrap=True)
+    console.print(table)
+    console.print(f"ratio: times {group.reference}\n", style="dim", soft_wrap=True)
 
 
 def _write(path: Path, groups: Sequence[Group]) -> None:

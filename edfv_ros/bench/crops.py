@@ -6,7 +6,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-import numba
 
 from edfv_ros.bench.rows import Group, Row
 from edfv_ros.bench.stages import STAGES, fft_seconds, stage_seconds
@@ -23,8 +22,7 @@ def measure(*, quick: bool) -> Group:
     """Make crops in this process in one thread, then by one worker for each processor."""
     size, number = (48, 2) if quick else (128, 24)
     processors = 1 if quick else len(os.sched_getaffinity(0))
-    threads = numba.get_num_threads(), cv2.getNumThreads()
-    numba.set_num_threads(1)
+    threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         for seed in range(_WARM_UP):
@@ -36,12 +34,11 @@ def measure(*, quick: bool) -> Group:
         ]
         reference_s = 0.5 * (reference_s + fft_seconds((size, size), _PICTURES))
     finally:
-        numba.set_num_threads(threads[0])
-        cv2.setNumThreads(threads[1])
+        cv2.setNumThreads(threads)
     mean_s = {stage: sum(seconds[stage] for seconds in measured) / number for stage in measured[0]}
     rows = [Row("crops a minute, one worker", 60.0 / mean_s["whole"], "1/min")]
     all_s = _seconds_of_a_pool(size, number * processors, processors)
-    rows.append(Row(f"crops a minute, {processors} workers", 60.0 / all_s, "1/min"))
+    rows.append(Row(f"crops a minute, {processors} worker{'s' * (processors > 1)}", 60.0 / all_s, "1/min"))
     for stage in ("whole", *STAGES):
         seconds = mean_s[stage]
         rows.append(Row("a crop" if stage == "whole" else f"  {stage}", seconds, "s", seconds / reference_s))

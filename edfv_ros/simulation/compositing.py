@@ -14,6 +14,9 @@ import numpy as np
 _START_STEPS = 5  # of the search at the start of a row
 _STEPS = 2  # from the neighbour's solution
 _NEAREST_M = 0.02
+_EMPTY = 2e-4  # coverage and radiance that leave no trace in a picture
+_EMPTY_REACH_PX = 4  # what a pixel's light may be taken from, and the error of a guess
+_EMPTY_RUNGS = 2  # by which a guess of the blur may err
 
 
 @numba.njit(inline="always")
@@ -32,7 +35,19 @@ def _bilinear(image, y, x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _search(depth, rays_x, rays_y, left, top, motion, focal, ray_x, ray_y, x, y, steps):  # type: ignore[no-untyped-def]
+def _ray(rays, straight, along, y, x):  # type: ignore[no-untyped-def]
+    """Ray coordinate of a place on the canvas; linear in the place where the lens does not distort."""
+    y = _inside(y, np.float32(rays.shape[0] - 1))
+    x = _inside(x, np.float32(rays.shape[1] - 1))
+    if straight:
+        place = x if along == 1 else y
+        first, last = rays[0, 0], rays[rays.shape[0] - 1, rays.shape[1] - 1]
+        return first + place * ((last - first) / np.float32(rays.shape[along] - 1))
+    return _bilinear(rays, y, x)
+
+
+@numba.njit(inline="always")
+def _search(depth, rays_x, rays_y, straight, left, top, motion, focal, ray_x, ray_y, x, y, steps):  # type: ignore[no-untyped-def]
     """The canvas pixel of the reference view whose point is on the ray now, and the point's depths then and now.
 
     ``motion`` [3, 4] takes points of the reference camera's frame to that of the camera now.
@@ -41,10 +56,8 @@ def _search(depth, rays_x, rays_y, left, top, motion, focal, ray_x, ray_y, x, y,
     last_y, last_x = np.float32(depth.shape[0] - 1), np.float32(depth.shape[1] - 1)
     for _ in range(steps + 1):
         before = _bilinear(depth, _inside(y - top, last_y), _inside(x - left, last_x))
-        canvas_y = _inside(y, np.float32(rays_x.shape[0] - 1))
-        canvas_x = _inside(x, np.float32(rays_x.shape[1] - 1))
-        px = _bilinear(rays_x, canvas_y, canvas_x) * before
-        py = _bilinear(rays_y, canvas_y, canvas_x) * before
+        px = _ray(rays_x, straight, 1, y, x) * before
+        py = _ray(rays_y, straight, 0, y, x) * before
         now = motion[2, 0] * px + motion[2, 1] * py + motion[2, 2] * before + motion[2, 3]
         if now < np.float32(_NEAREST_M):
             break
@@ -112,18 +125,55 @@ def _light(stack, y, x, low, weight):  # type: ignore[no-untyped-def]
     return total
 
 
+@numba.njit(nogil=True, cache=True)
+def filled_rungs(radiance, coverage, rungs):  # type: ignore[no-untyped-def]
+    """For each pixel of a ladder the last rung below focus, and the first from there on, that bring light to it.
+
+    Light within _EMPTY_REACH_PX counts, and none does in an opaque layer.
+
+    Returns:
+        int16 [2, h, w]; -1 and the number of rungs where there is none.
+    """
+    height, count, width = coverage.shape
+    focus = int(np.argmin(np.abs(rungs)))
+    found = np.empty((2, height, width), np.int16)
+    for i in range(height):
+        for j in range(width):
+            below, above = focus, focus
+            while below >= 0 and coverage[i, below, j] < _EMPTY and radiance[i, below, j] < _EMPTY:
+                below -= 1
+            while above < count and coverage[i, above, j] < _EMPTY and radiance[i, above, j] < _EMPTY:
+                above += 1
+            found[0, i, j], found[1, i, j] = below, above
+    wide = found.copy()
+    for i in range(height):
+        for j in range(width):
+            for k in range(max(j - _EMPTY_REACH_PX, 0), min(j + _EMPTY_REACH_PX + 1, width)):
+                wide[0, i, j] = max(wide[0, i, j], found[0, i, k])
+                wide[1, i, j] = min(wide[1, i, j], found[1, i, k])
+    for i in range(height):
+        for j in range(width):
+            for k in range(max(i - _EMPTY_REACH_PX, 0), min(i + _EMPTY_REACH_PX + 1, height)):
+                found[0, i, j] = max(found[0, i, j], wide[0, k, j])
+                found[1, i, j] = min(found[1, i, j], wide[1, k, j])
+    return found
+
+
 @numba.njit(parallel=True, nogil=True, cache=True)
 def lay_over(  # type: ignore[no-untyped-def]
-    pictures, radiance, coverage, depth, rungs, rung_below, rung_step, signed, left, top, rays_x, rays_y, margin, focal,
-    centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope, breathing,
+    pictures, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top, rays_x, rays_y,
+    straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope,
+    breathing,
 ):  # fmt: skip
     """Lay one layer's ladder over ``pictures`` [K, H, W].
 
     Args:
         pictures: what lies behind, changed in place.
         radiance, coverage, depth, rungs, signed, left, top: of the ladder; coverage is empty for an opaque layer.
+        filled: of the ladder, see :func:`filled_rungs`.
         rung_below, rung_step: for each multiple of the step from the first rung on, the last rung not above it.
         rays_x, rays_y: rays of the canvas's pixels.
+        straight: whether the lens is free of distortion.
         margin: of the canvas.
         focal, centre_x, centre_y: of the camera, pixels of the sensor.
         motions: [K, 3, 4], reference camera's frame to the camera's now.
@@ -148,6 +198,14 @@ def lay_over(  # type: ignore[no-untyped-def]
             for column in range(windows[k, 2], min(windows[k, 3] + 1, width)):
                 x = np.float32(column + margin)
                 y = np.float32(row + margin)
+                if not opaque and (not moving or steps == _STEPS):
+                    # a guess from the neighbour's flow is good enough to see that there is nothing
+                    i = min(max(int(y + flow_y) - top, 0), depth.shape[0] - 1)
+                    j = min(max(int(x + flow_x) - left, 0), depth.shape[1] - 1)
+                    guess = diameters_of_focus[k] + focus_shift[row, column] - slope / depth[i, j]
+                    low, _ = _rung(rungs, rung_below, rung_step, signed, guess)
+                    if filled[0, i, j] < low - _EMPTY_RUNGS and low + 1 + _EMPTY_RUNGS < filled[1, i, j]:
+                        continue
                 if still:
                     before = now = depth[
                         min(max(row + margin - top, 0), depth.shape[0] - 1),
@@ -157,12 +215,12 @@ def lay_over(  # type: ignore[no-untyped-def]
                     x = centre_x + (np.float32(column) - centre_x) / scale + np.float32(margin)
                     y = centre_y + (np.float32(row) - centre_y) / scale + np.float32(margin)
                     if moving:
-                        ray_x = _bilinear(rays_x, y, x)
-                        ray_y = _bilinear(rays_y, y, x)
+                        ray_x = _ray(rays_x, straight, 1, y, x)
+                        ray_y = _ray(rays_y, straight, 0, y, x)
                         from_x, from_y = x, y
                         x, y, before, now = _search(
-                            depth, rays_x, rays_y, np.float32(left), np.float32(top), motions[k], focal, ray_x, ray_y,
-                            x + flow_x, y + flow_y, steps,
+                            depth, rays_x, rays_y, straight, np.float32(left), np.float32(top), motions[k], focal,
+                            ray_x, ray_y, x + flow_x, y + flow_y, steps,
                         )  # fmt: skip
                         if now < np.float32(_NEAREST_M):
                             flow_x, flow_y = np.float32(0.0), np.float32(0.0)
@@ -193,7 +251,7 @@ def lay_over(  # type: ignore[no-untyped-def]
 
 @numba.njit(parallel=True, nogil=True, cache=True)
 def lay_depth(  # type: ignore[no-untyped-def]
-    image, coverage, depth, sharp_rung, left, top, rays_x, rays_y, margin, focal, motion, window,
+    image, coverage, depth, sharp_rung, left, top, rays_x, rays_y, straight, margin, focal, motion, window,
 ):  # fmt: skip
     """Lay one layer's depth over ``image`` [H, W] wherever it covers at least half of the pixel."""
     opaque = coverage.size == 0
@@ -203,8 +261,9 @@ def lay_depth(  # type: ignore[no-untyped-def]
         for column in range(window[2], window[3] + 1):
             at_x, at_y = np.float32(column + margin), np.float32(row + margin)
             x, y, _, now = _search(
-                depth, rays_x, rays_y, np.float32(left), np.float32(top), motion, focal,
-                _bilinear(rays_x, at_y, at_x), _bilinear(rays_y, at_y, at_x), at_x + flow_x, at_y + flow_y, steps,
+                depth, rays_x, rays_y, straight, np.float32(left), np.float32(top), motion, focal,
+                _ray(rays_x, straight, 1, at_y, at_x), _ray(rays_y, straight, 0, at_y, at_x),
+                at_x + flow_x, at_y + flow_y, steps,
             )  # fmt: skip
             if now < np.float32(_NEAREST_M):
                 flow_x, flow_y = np.float32(0.0), np.float32(0.0)

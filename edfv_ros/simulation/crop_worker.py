@@ -11,8 +11,7 @@ from multiprocessing.connection import Connection
 def main() -> int:
     """Answer requests that come by the socket whose number is the only argument."""
     connection = Connection(int(sys.argv[1]))
-    import cv2  # after the environment has said how many threads there are
-    import numba
+    import cv2
 
     from edfv_ros.errors import EdfvError
     from edfv_ros.simulation.crop_pool import BUG, ERROR, SAMPLE, Request
@@ -20,7 +19,6 @@ def main() -> int:
     from edfv_ros.simulation.sample_codec import encode
 
     cv2.setNumThreads(1)
-    numba.set_num_threads(1)
     try:
         while True:
             request = Request.model_validate_json(connection.recv_bytes())

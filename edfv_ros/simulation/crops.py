@@ -2,11 +2,13 @@
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ _SPLIT_BITS = 2
 _SEED_BITS = 60
 _MOST_ATTEMPTS = 64
 _BLUR_STEP_PX = 0.7  # of the blur diameter between two pictures
-_LEAST_STEPS, _MOST_STEPS = 32, 64  # pictures of a sweep
+_LEAST_STEPS, _MOST_STEPS = 48, 72  # pictures of a sweep; not one per bin, or bins could be seen in the events
 _SUPPORTED_EVENTS = 4.0
 _NEIGHBOURHOOD_SIGMA_PX = 2.0
 _MID_GREY, _BRIGHTEST = 0.3, 4.0  # radiances
@@ -147,7 +149,8 @@ def make_crop(
     domain = domain or Domain()
     for attempt in range(_MOST_ATTEMPTS):
         inner = setup_seed(split, seed, attempt)
-        sample = _simulate(draw_setup(inner, resolution, domain), domain, inner, seed, split)
+        with _one_thread():
+            sample = _simulate(draw_setup(inner, resolution, domain), domain, inner, seed, split)
         if sample is not None and sample.supported_share() >= domain.least_supported:
             return sample
     raise SimulationError(
@@ -191,6 +194,17 @@ def virtual_crop(setup: Setup, plan: LensPlan, seed: int) -> VirtualRig:
     """The rig of a crop before its scene."""
     scene = set_in_motion(make_scene(setup.kind, seed, setup.rig), setup.settings.things, seed)
     return VirtualRig.of_scene(setup.rig, _Graded(scene, setup.contrast), setup.settings, plan=plan, seed=seed)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Crops are too small to share: threads would wait for one another longer than they work."""
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        yield
+    finally:
+        numba.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class Domain(Part):
     breathing: Even = (-0.03, 0.03)
 
     round_pupil: Chance = 0.6
-    cats_eye_chance: Chance = 0.15
+    cats_eye_chance: Chance = 0.1
     cats_eye: Even = (0.1, 0.7)
     natural_vignetting: Chance = 0.5
     curvature_chance: Chance = 0.25

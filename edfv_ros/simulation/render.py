@@ -53,6 +53,10 @@ class DefocusRenderer:
         self._illumination = illumination(rig.camera, imaging)
         self._rays = view.canvas.rays(1)
         self._ladders = [blur_ladder(layer, view.canvas, self._diameters_px(layer), imaging) for layer in view.layers]
+        self._straight = not any(rig.camera.intrinsics.distortion)
+        self._filled = [
+            compositing.filled_rungs(ladder.radiance, ladder.coverage, ladder.rungs_px) for ladder in self._ladders
+        ]
         self._rungs_below = [_rungs_below(ladder.rungs_px) for ladder in self._ladders]
 
     def _diameters_px(self, layer: Layer) -> tuple[float, float]:
@@ -96,13 +100,16 @@ class DefocusRenderer:
         scales = np.interp(vergences, self._breathing.vergence_dpt, self._breathing.scale).astype(np.float32)
         camera, canvas, slope = self._camera, self._view.canvas, np.float32(self._slope)
         pictures = np.zeros((len(vergences), camera.height_px, camera.width_px), np.float32)
-        for layer, ladder, rungs_below in zip(self._view.layers, self._ladders, self._rungs_below, strict=True):
+        for layer, ladder, filled, rungs_below in zip(
+            self._view.layers, self._ladders, self._filled, self._rungs_below, strict=True
+        ):
             motions = np.stack([self._motion(layer, c, t) for c, t in zip(cameras, times, strict=True)])
             moving = not np.allclose(motions, np.eye(3, 4), atol=1e-9)
             compositing.lay_over(
                 pictures,
                 ladder.radiance,
                 ladder.coverage,
+                filled,
                 ladder.depth_m,
                 ladder.rungs_px,
                 rungs_below,
@@ -111,6 +118,7 @@ class DefocusRenderer:
                 ladder.left_px,
                 ladder.top_px,
                 *self._rays,
+                self._straight,
                 canvas.margin_px,
                 np.float32(camera.intrinsics.fx_px),
                 np.float32(camera.intrinsics.cx_px),
@@ -142,6 +150,7 @@ class DefocusRenderer:
                 ladder.left_px,
                 ladder.top_px,
                 *self._rays,
+                self._straight,
                 self._view.canvas.margin_px,
                 np.float32(self._camera.intrinsics.fx_px),
                 motion.astype(np.float32),
