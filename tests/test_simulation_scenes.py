@@ -336,12 +336,12 @@ def test_depths_fill_the_sweep():
     assert shares.min() > 0.025
     assert (vergence > 4.2).mean() < 0.05 and (vergence < 0.3).mean() < 0.25
     assert vergence.max() <= 4.2 + 0.081 * 3.9
-    assert 1 / vergence.min() > 15.0  # a corridor's end, or a wall beyond the far focus
+    assert 1 / vergence.min() > 12.0  # a corridor's end
 
 
 def test_light_levels():
     lux = {kind: [make_scene(kind, seed, rig()).illuminance_lux for seed in range(30)] for kind in ("dark", "cards")}
-    assert min(lux["dark"]) >= 0.5 and max(lux["dark"]) <= 20
+    assert min(lux["dark"]) >= 2 and max(lux["dark"]) <= 30
     assert min(lux["cards"]) >= 50 and max(lux["cards"]) <= 2000
     glints = [make_scene("gloss", seed, rig()).view(CANVAS, Pose(), 0.0).layers for seed in range(5)]
     assert max(float(layer.radiance.max()) for layers in glints for layer in layers) > 5

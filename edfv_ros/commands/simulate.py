@@ -1,5 +1,6 @@
 """`edfv simulate`: a recording with known depth, made by the virtual rig."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,7 +41,8 @@ def simulate(
         Path | None, typer.Option(metavar="DIR", help="Look at the seed's pair of this folder of RGB-D images.")
     ] = None,
     renderer: Annotated[
-        Literal["layers", "blender"], typer.Option(help="Blender path-traces: minutes a sweep, still scenes.")
+        Literal["layers", "blender"],
+        typer.Option(help="Blender path-traces still scenes, minutes a sweep; pip install --no-deps bpy==5.0.1."),
     ] = "layers",
     preview: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also draw the sweep: a .png strip or an .mp4 video.")
@@ -64,6 +66,8 @@ def simulate(
 
     loaded = load_rig(rig or config_file("rig.yaml"))
     require_no_recording(out)
+    if preview is not None:
+        _require_drawable(preview)
     chosen = _settings(settings, motion=motion, lens=lens, sensor=sensor, frames=frames)
     plan = plan_sweeps(loaded, chosen.lens_response, sweeps=sweeps, seed=seed)
     trajectory = CameraTrajectory(chosen.motion, seed)
@@ -83,6 +87,8 @@ def simulate(
         if preview is not None:
             show(1, 1, "drawing")
             _draw(preview, VirtualRig(loaded, source, chosen, seed=seed), plan)
+        if renderer == "blender":
+            shutil.rmtree(_stack_folder(out))
     results().print(
         f"{escape(str(out))}: {written.sweeps} sweeps in {written.duration_us / 1e6:g} s, {written.events:,} events, "
         f"{written.frames} frames of a {escape(kind) if rgbd is None else 'real scene'}"
@@ -132,17 +138,34 @@ def _scene(rig: Rig, kind: str, seed: int, rgbd: Path | None, settings: "Simulat
 def _path_traced(
     rig: Rig, kind: str, seed: int, out: Path, settings: "SimulationSettings", show: Callable[[int, int, str], None]
 ) -> "PictureSource":
-    """Pictures rendered by Blender, kept beside the recording until it is written."""
+    """Pictures rendered by Blender, kept beside the recording until it is written: a second try goes on from them."""
     from edfv_ros.simulation import CameraTrajectory, StackPictures
     from edfv_ros.simulation.blender import focus_steps, render_stack
 
     if CameraTrajectory(settings.motion, seed).moves or not settings.lens_response.is_ideal:
         raise SimulationError("--renderer blender: give no motion and no lens: it renders still scenes")
-    folder = out.with_name(f"{out.name}_stack")
     stack = render_stack(
-        rig, kind, seed, focus_steps(rig), folder=folder, progress=lambda done, total: show(done, total, "path tracing")
+        rig,
+        kind,
+        seed,
+        focus_steps(rig),
+        folder=_stack_folder(out),
+        progress=lambda done, total: show(done, total, "path tracing"),
     )
     return StackPictures(stack)
+
+
+def _stack_folder(out: Path) -> Path:
+    return out.with_name(f"{out.name}_stack")
+
+
+def _require_drawable(preview: Path) -> None:
+    from edfv_ros.simulation.preview import VIDEO_CODECS
+
+    if preview.suffix.lower() not in (".png", *VIDEO_CODECS):
+        raise SimulationError(
+            f"--preview {preview}: name a picture with .png or a video with {' or '.join(VIDEO_CODECS)}"
+        )
 
 
 def _draw(preview: Path, unused: "VirtualRig", plan: "LensPlan") -> None:

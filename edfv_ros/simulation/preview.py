@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.errors import OutputError, SimulationError
+from edfv_ros.errors import OutputError
 from edfv_ros.simulation.lens_plan import LensPlan
 from edfv_ros.simulation.virtual_rig import VirtualRig
 
@@ -59,17 +59,14 @@ def write_sweep_video(path: Path, virtual: VirtualRig, plan: LensPlan) -> None:
     """Write what the camera sees, and its events, over all sweeps of a plan, slowed down.
 
     Args:
-        path: an .mp4 or .avi file.
+        path: its suffix is one of VIDEO_CODECS.
         virtual: a rig that has not been used yet.
         plan: of its lens.
 
     Raises:
-        SimulationError: the file is of another kind.
         OutputError: the file cannot be written.
     """
-    codec = VIDEO_CODECS.get(path.suffix.lower())
-    if codec is None:
-        raise SimulationError(f"{path}: name a picture with .png or a video with {' or '.join(VIDEO_CODECS)}")
+    codec = VIDEO_CODECS[path.suffix.lower()]
     video: cv2.VideoWriter | None = None
     for picture in _video_frames(virtual, plan):
         if video is None:

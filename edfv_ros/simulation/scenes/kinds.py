@@ -30,7 +30,7 @@ _ORDINARY: dict[str, Callable[[Studio], None]] = {
     "gloss": gloss,
 }
 _BY_DAY_LUX = 50.0, 2000.0
-_IN_THE_DARK_LUX = 0.5, 20.0
+_IN_THE_DARK_LUX = 2.0, 30.0
 
 SCENE_KINDS = (*_ORDINARY, "dark", "mixed")
 """What :func:`make_scene` can make: ``dark`` is any of the others in low light, ``mixed`` any of all."""
@@ -39,8 +39,9 @@ SCENE_KINDS = (*_ORDINARY, "dark", "mixed")
 def make_scene(kind: str, seed: int, rig: Rig) -> ProceduralScene:
     """Make the scene called ``kind`` (see :data:`SCENE_KINDS`) in front of the rig's camera.
 
-    The same arguments give the same scene. Its things are spread evenly in vergence over the rig's sweep; a scene
-    reaches beyond the sweep by at most 8 % of its span at either end, and never beyond 30 m.
+    The same arguments give the same scene. Its things are spread evenly in vergence over the rig's sweep, at most 30 m
+    away. Some scenes of the kinds ``corridor`` and ``mixed`` reach beyond what the sweep can focus, by at most 8 % of
+    its span at either end.
 
     Raises:
         SimulationError: there is no such kind, or the seed is negative.
@@ -55,6 +56,6 @@ def make_scene(kind: str, seed: int, rig: Rig) -> ProceduralScene:
         made = str(rng.choice(SCENE_KINDS[:-1]))
     if made == "dark":
         made, lux = str(rng.choice(list(_ORDINARY))), _IN_THE_DARK_LUX
-    studio = Studio(rig, rng)
+    studio = Studio(rig, rng, beyond=kind == "mixed" or made == "corridor")
     _ORDINARY[made](studio)
     return studio.scene(f"{kind}-{seed}", log_uniform(rng, *lux))

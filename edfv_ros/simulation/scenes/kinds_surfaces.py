@@ -47,7 +47,7 @@ def blank(studio: Studio) -> None:
 
 def _repeating(studio: Studio, vergence_dpt: float) -> Surface:
     """Checks, weaves and gratings with periods of about 2 to 24 pixels."""
-    fine = {"contrast": (0.15, 1.0), "fine_contrast": (0.03, 0.3), "texel_px": (0.25, 1.2)}
+    fine = {"contrast": (0.4, 1.5), "fine_contrast": (0.1, 0.5), "texel_px": (0.4, 1.6)}
     return studio.surface(vergence_dpt, _REPEATS, **fine)
 
 

@@ -24,11 +24,12 @@ class Studio:
     """Collects what a scene is made of.
 
     Vergences run from ``far_dpt``, where walls may stand, to ``near_dpt``. The picture's coordinates run from -1 to 1
-    on both axes.
+    on both axes. Where ``beyond`` is set, some scenes reach a little beyond what the sweep can focus.
     """
 
     rig: Rig
     rng: np.random.Generator
+    beyond: bool = False
     things: list[Thing] = field(default_factory=list)
     walls: list[Wall] = field(default_factory=list)
     shadows: list[Shadow] = field(default_factory=list)
@@ -36,9 +37,9 @@ class Studio:
     def __post_init__(self) -> None:
         sweep, camera, k = self.rig.sweep, self.rig.camera, self.rig.camera.intrinsics
         low, high = sweep.vergence_min_dpt, sweep.vergence_max_dpt
-        reach = _BEYOND * (high - low)
+        reach = _BEYOND * (high - low) if self.beyond else 0.0
         self.limits_dpt = max(low - reach, 1.0 / FARTHEST_M), min(high + reach, 1.0 / NEAREST_M)
-        beyond = self.rng.random() < 0.3
+        beyond = self.beyond and self.rng.random() < 0.3
         far = max(low, 1.0 / FARTHEST_M)
         self.far_dpt = float(self.rng.uniform(self.limits_dpt[0], far)) if beyond else far + 0.02 * (high - far)
         self.near_dpt = high - 0.02 * (high - self.far_dpt)
@@ -54,10 +55,10 @@ class Studio:
     def vergences(self, count: int, low: float = 0.08, high: float = 1.0) -> NDArray[np.float64]:
         """``count`` vergences far to near, one per equal part of the range between the fractions ``low`` and ``high``.
 
-        One scene in five reaches a little nearer than the nearest focus.
+        Of the scenes that may, one in five reaches a little nearer than the nearest focus.
         """
         near = self.near_dpt
-        if high == 1.0 and self.rng.random() < 0.2:
+        if self.beyond and high == 1.0 and self.rng.random() < 0.2:
             near += 0.7 * (self.limits_dpt[1] - near)
         span = near - self.far_dpt
         edges = self.far_dpt + span * np.linspace(low, high, count + 1)

@@ -102,13 +102,17 @@ def random_surface(
     rng: np.random.Generator,
     names: Sequence[str],
     pixel_m: float,
-    contrast: tuple[float, float] = (0.06, 1.0),
-    fine_contrast: tuple[float, float] = (0.04, 0.7),
-    texel_px: tuple[float, float] = (0.4, 2.5),
+    contrast: tuple[float, float] = (0.45, 1.7),
+    fine_contrast: tuple[float, float] = (0.35, 1.6),
+    texel_px: tuple[float, float] = (0.6, 2.5),
 ) -> Surface:
-    """A random surface for a thing whose pixels are ``pixel_m`` wide; the ranges are drawn from log-uniformly."""
-    coarse = random_pattern(rng, names, pixel_m * log_uniform(rng, *texel_px), log_uniform(rng, *contrast))
-    fine = random_pattern(rng, FINE, pixel_m * log_uniform(rng, 0.25, 0.8), log_uniform(rng, *fine_contrast))
+    """A random surface for a thing whose pixels are ``pixel_m`` wide; the ranges are drawn from log-uniformly.
+
+    A tenth of all surfaces has a tenth to a half of the contrasts: paint and paper are everywhere.
+    """
+    dull = log_uniform(rng, 0.1, 0.5) if rng.random() < 0.1 else 1.0
+    coarse = random_pattern(rng, names, pixel_m * log_uniform(rng, *texel_px), dull * log_uniform(rng, *contrast))
+    fine = random_pattern(rng, FINE, pixel_m * log_uniform(rng, 0.7, 2.0), dull * log_uniform(rng, *fine_contrast))
     surface = Surface(coarse, fine, log_uniform(rng, 0.1, 0.6))
     if rng.random() < 0.2:
         return surface.shiny(log_uniform(rng, 0.05, 1.0), log_uniform(rng, 10.0, 200.0))
