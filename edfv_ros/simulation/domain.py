@@ -57,8 +57,8 @@ class Domain(Part):
 
     Attributes:
         kinds: scene kinds, one is drawn for each crop; a name given twice comes twice as often.
-        contrast: power that the radiance of a scene is raised to, about mid-grey. Procedural surfaces are paler than
-            real ones, and networks learn little from sweeps without events.
+        contrast: power that the radiance of a scene is raised to, about mid-grey: procedural surfaces
+            are as pale as painted walls, or more like gravel in the sun.
         wanted_supported: share of the pixels with four events in a 2 px neighbourhood up to which an operator would
             lower the thresholds for this scene, as far as ``threshold`` goes; even. Real sweeps have 60 to 95 %.
         least_supported: crops with a smaller share even then are drawn again.
@@ -110,8 +110,8 @@ class Domain(Part):
     """
 
     kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("mixed",)
-    contrast: EvenLog = (1.5, 3.0)
-    wanted_supported: Even = (0.5, 0.95)
+    contrast: EvenLog = (1.0, 2.0)
+    wanted_supported: Even = (0.4, 0.85)
     least_supported: Annotated[float, Field(ge=0, le=0.9)] = 0.3
 
     blur_px_per_bin: EvenLog = (0.15, 1.4)
@@ -126,7 +126,7 @@ class Domain(Part):
     sine: Chance = 0.4
     breathing: Even = (-0.03, 0.03)
 
-    round_pupil: Chance = 0.6
+    round_pupil: Chance = 0.7
     cats_eye_chance: Chance = 0.1
     cats_eye: Even = (0.1, 0.7)
     natural_vignetting: Chance = 0.5
