@@ -27,6 +27,7 @@ ROSDEP_KEYS = {
 OPTIONAL = {"torch", "onnxruntime"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
+BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need
 NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"}
 WITH_RCLPY = {"ament_index_python", "builtin_interfaces", "rcl_interfaces"}
 MESSAGES = {"diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs"}
@@ -43,7 +44,7 @@ def imports(*folders):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 found.add(node.module.partition(".")[0])
-    return found - sys.stdlib_module_names - {"edfv_ros"} - {path.stem for path in (ROOT / "tests").glob("*.py")}
+    return found - sys.stdlib_module_names - BLENDER - {"edfv_ros"} - {path.stem for path in (ROOT / "tests").glob("*.py")}
 
 
 def distributions(modules):

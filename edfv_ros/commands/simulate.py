@@ -68,6 +68,8 @@ def simulate(
     require_no_recording(out)
     if preview is not None:
         _require_drawable(preview)
+    if seed < 0:
+        raise SimulationError(f"--seed {seed}: give 0 or more")
     chosen = _settings(settings, motion=motion, lens=lens, sensor=sensor, frames=frames)
     plan = plan_sweeps(loaded, chosen.lens_response, sweeps=sweeps, seed=seed)
     trajectory = CameraTrajectory(chosen.motion, seed)

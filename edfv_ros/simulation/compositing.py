@@ -1,4 +1,4 @@
-"""Lays blurred layers over one another, each warped to where its rigid motion has brought it.
+"""Lays blurred layers behind one another, each warped to where its rigid motion has brought it.
 
 A pixel looks for the point of the layer's reference view that it sees now: it starts from a guess and corrects it by
 the error of its projection until that is far below a pixel. The layer's surface there gives the depth now, that and
@@ -12,8 +12,10 @@ import numba
 import numpy as np
 
 _START_STEPS = 5  # of the search at the start of a row
-_STEPS = 2  # from the neighbour's solution
+_STEPS = 1  # from the neighbour's solution
 _NEAREST_M = 0.02
+_SMOOTH_PX = 12.0  # blur diameter that leaves nothing for which a cubic is better than a line
+_HIDDEN = 1e-4  # light that still gets through what is taken for opaque
 _EMPTY = 2e-4  # coverage and radiance that leave no trace in a picture
 _EMPTY_REACH_PX = 4  # what a pixel's light may be taken from, and the error of a guess
 _EMPTY_RUNGS = 2  # by which a guess of the blur may err
@@ -96,8 +98,8 @@ def _cubic(f):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always")
-def _light(stack, y, x, low, weight):  # type: ignore[no-untyped-def]
-    """A ladder's value at a place of its box; past the box its edge."""
+def _light(stack, y, x, low, weight, smooth):  # type: ignore[no-untyped-def]
+    """A ladder's value at a place of its box; past the box its edge. Where it is ``smooth``, bilinear will do."""
     height, width = stack.shape[0], stack.shape[2]
     row, column = math.floor(y), math.floor(x)
     fy, fx = np.float32(y - row), np.float32(x - column)
@@ -105,6 +107,14 @@ def _light(stack, y, x, low, weight):  # type: ignore[no-untyped-def]
     if fx < np.float32(1e-4) and fy < np.float32(1e-4):
         r, c = min(max(row, 0), height - 1), min(max(column, 0), width - 1)
         return rest * stack[r, low, c] + weight * stack[r, low + 1, c]
+    if smooth and 0 <= row < height - 1 and 0 <= column < width - 1:
+        upper = rest * stack[row, low, column] + weight * stack[row, low + 1, column]
+        right = rest * stack[row, low, column + 1] + weight * stack[row, low + 1, column + 1]
+        lower = rest * stack[row + 1, low, column] + weight * stack[row + 1, low + 1, column]
+        corner = rest * stack[row + 1, low, column + 1] + weight * stack[row + 1, low + 1, column + 1]
+        upper += fx * (right - upper)
+        lower += fx * (corner - lower)
+        return upper + fy * (lower - upper)
     wx0, wx1, wx2, wx3 = _cubic(fx)
     wy = _cubic(fy)
     total = np.float32(0.0)
@@ -159,16 +169,17 @@ def filled_rungs(radiance, coverage, rungs):  # type: ignore[no-untyped-def]
     return found
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
-def lay_over(  # type: ignore[no-untyped-def]
-    pictures, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top, rays_x, rays_y,
+@numba.njit(parallel=True, nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def lay_under(  # type: ignore[no-untyped-def]
+    pictures, through, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top, rays_x, rays_y,
     straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope,
     breathing,
 ):  # fmt: skip
-    """Lay one layer's ladder over ``pictures`` [K, H, W].
+    """Lay one layer's ladder behind ``pictures`` [K, H, W], so that what is hidden costs nothing.
 
     Args:
-        pictures: what lies behind, changed in place.
+        pictures: what lies before it, changed in place.
+        through: [K, H, W], part of the light that what lies before it lets through, changed in place.
         radiance, coverage, depth, rungs, signed, left, top: of the ladder; coverage is empty for an opaque layer.
         filled: of the ladder, see :func:`filled_rungs`.
         rung_below, rung_step: for each multiple of the step from the first rung on, the last rung not above it.
@@ -196,6 +207,10 @@ def lay_over(  # type: ignore[no-untyped-def]
             flow_x, flow_y = np.float32(0.0), np.float32(0.0)
             steps = _START_STEPS
             for column in range(windows[k, 2], min(windows[k, 3] + 1, width)):
+                remaining = through[k, row, column]
+                if remaining < np.float32(_HIDDEN):
+                    steps = _START_STEPS
+                    continue
                 x = np.float32(column + margin)
                 y = np.float32(row + margin)
                 if not opaque and (not moving or steps == _STEPS):
@@ -242,11 +257,11 @@ def lay_over(  # type: ignore[no-untyped-def]
                     continue
                 diameter = (diameters_of_focus[k] + focus_shift[row, column] - slope / now) * now / (before * scale)
                 low, weight = _rung(rungs, rung_below, rung_step, signed, diameter)
-                light = max(_light(radiance, y, x, low, weight), np.float32(0.0))
+                smooth = abs(rungs[low]) >= np.float32(_SMOOTH_PX)
+                pictures[k, row, column] += remaining * max(_light(radiance, y, x, low, weight, smooth), np.float32(0.0))
                 if not opaque:
-                    covered = min(max(_light(coverage, y, x, low, weight), np.float32(0.0)), one)
-                    light += pictures[k, row, column] * (one - covered)
-                pictures[k, row, column] = light
+                    covered = min(max(_light(coverage, y, x, low, weight, smooth), np.float32(0.0)), one)
+                    through[k, row, column] = remaining * (one - covered)
 
 
 @numba.njit(parallel=True, nogil=True, cache=True)
@@ -275,6 +290,6 @@ def lay_depth(  # type: ignore[no-untyped-def]
             y -= np.float32(top)
             if not opaque:
                 outside = x < 0 or y < 0 or x > coverage.shape[2] - 1 or y > coverage.shape[0] - 1
-                if outside or _light(coverage, y, x, sharp_rung, np.float32(0.0)) < np.float32(0.5):
+                if outside or _light(coverage, y, x, sharp_rung, np.float32(0.0), False) < np.float32(0.5):
                     continue
             image[row, column] = now

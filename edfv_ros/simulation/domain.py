@@ -76,7 +76,8 @@ class Domain(Part):
         sine: chance of a sine instead of a triangle.
         breathing: change of the image scale from end to end of the sweep, either sign, even. The rig knows it.
 
-        round_pupil: chance of a round one; the others are polygons with 5 to 9 blades.
+        round_pupil: chance of a round one; the others are polygons of 6 or 8 blades, or now and
+            then 5 to 9: a pupil of an odd number is dear, its blur is another one on each side of focus.
         cats_eye_chance, cats_eye: chance and size, even, of a pupil that the rim of the lens cuts off in the corners.
         natural_vignetting: chance of a fall of light with the fourth power of the cosine.
         curvature_chance, curvature_bins: chance and size in bins of 32, even, either sign, of a field curvature. Small,
@@ -127,7 +128,7 @@ class Domain(Part):
     breathing: Even = (-0.03, 0.03)
 
     round_pupil: Chance = 0.7
-    cats_eye_chance: Chance = 0.1
+    cats_eye_chance: Chance = 0.05
     cats_eye: Even = (0.1, 0.7)
     natural_vignetting: Chance = 0.5
     curvature_chance: Chance = 0.25
@@ -343,7 +344,7 @@ def _readout(draw: _Draw, domain: Domain, resolution: tuple[int, int]) -> Readou
 
 
 def _imaging(draw: _Draw, domain: Domain, width_dpt: float) -> Imaging:
-    blades, rotation_deg = draw.one_of((5, 6, 7, 8, 9)), draw.even((0.0, 360.0))
+    blades, rotation_deg = draw.one_of((5, 6, 6, 6, 6, 7, 8, 8, 8, 8, 9)), draw.even((0.0, 360.0))
     is_round, cats_eye = draw.chance(domain.round_pupil), draw.even(domain.cats_eye)
     has_cats_eye, is_curved = draw.chance(domain.cats_eye_chance), draw.chance(domain.curvature_chance)
     curvature_bins = draw.even(domain.curvature_bins)

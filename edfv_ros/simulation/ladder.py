@@ -20,10 +20,10 @@ from edfv_ros.simulation.view import SUPERSAMPLING, Canvas, Image, Layer, pixel_
 
 Stack = NDArray[np.float32]
 
-RUNG_PX = 0.25
+RUNG_PX = 0.35
 """Least spacing of the ladder."""
 
-_RUNG_RATIO = 1.04  # spacing of wide blurs, whose details are faint
+_RUNG_RATIO = 1.06  # spacing of wide blurs, whose details are faint
 _OTF_STEP = 1.0 / 256.0
 _ABERRATED_STEP = 1.0 / 1536.0  # cycles per pixel
 _GAUSSIAN_TAPS = 48  # enough for deviations up to five pixels

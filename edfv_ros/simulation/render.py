@@ -1,6 +1,6 @@
 """Pictures of a view through a real lens at any focus, from the view's place and from places near it.
 
-Each layer is blurred once at a ladder of blur diameters; a picture lays the layers over one another, back to front,
+Each layer is blurred once at a ladder of blur diameters; a picture lays the layers behind one another, front to back,
 with blurred coverage, so that a blurred rim lets through what is behind it and a sharp thing bleeds into nothing.
 """
 
@@ -15,7 +15,7 @@ from edfv_ros.simulation import compositing
 from edfv_ros.simulation.geometry import Pose
 from edfv_ros.simulation.imaging import Imaging, focus_shift_dpt, illumination
 from edfv_ros.simulation.ladder import RUNG_PX, BlurLadder, blur_ladder
-from edfv_ros.simulation.view import Image, Layer, View
+from edfv_ros.simulation.view import Image, Layer, Trajectory, View
 
 _CHANGE_OF_DEPTH = 1.15  # most that a move away from the view's place may change a depth by, as a factor
 _SPARE_PX = 2
@@ -100,13 +100,18 @@ class DefocusRenderer:
         scales = np.interp(vergences, self._breathing.vergence_dpt, self._breathing.scale).astype(np.float32)
         camera, canvas, slope = self._camera, self._view.canvas, np.float32(self._slope)
         pictures = np.zeros((len(vergences), camera.height_px, camera.width_px), np.float32)
-        for layer, ladder, filled, rungs_below in zip(
-            self._view.layers, self._ladders, self._filled, self._rungs_below, strict=True
-        ):
-            motions = np.stack([self._motion(layer, c, t) for c, t in zip(cameras, times, strict=True)])
+        through = np.ones_like(pictures)
+        still_motions = np.stack([self._motion(None, c, t) for c, t in zip(cameras, times, strict=True)])
+        for number in reversed(range(len(self._ladders))):
+            layer, ladder = self._view.layers[number], self._ladders[number]
+            filled, rungs_below = self._filled[number], self._rungs_below[number]
+            motions = still_motions
+            if layer.motion is not None:
+                motions = np.stack([self._motion(layer.motion, c, t) for c, t in zip(cameras, times, strict=True)])
             moving = not np.allclose(motions, np.eye(3, 4), atol=1e-9)
-            compositing.lay_over(
+            compositing.lay_under(
                 pictures,
+                through,
                 ladder.radiance,
                 ladder.coverage,
                 filled,
@@ -141,7 +146,7 @@ class DefocusRenderer:
         time_s = self._view.time_s if time_s is None else time_s
         image = np.zeros((self._camera.height_px, self._camera.width_px), np.float32)
         for layer, ladder in zip(self._view.layers, self._ladders, strict=True):
-            motion = self._motion(layer, camera, time_s)
+            motion = self._motion(layer.motion, camera, time_s)
             compositing.lay_depth(
                 image,
                 ladder.coverage,
@@ -158,11 +163,11 @@ class DefocusRenderer:
             )
         return image
 
-    def _motion(self, layer: Layer, camera: Pose, time_s: float) -> NDArray[np.float64]:
-        """[3, 4]: points of the layer in the view's camera frame to the frame of ``camera`` at ``time_s``."""
+    def _motion(self, thing: Trajectory | None, camera: Pose, time_s: float) -> NDArray[np.float64]:
+        """[3, 4]: points of a thing in the view's camera frame to the frame of ``camera`` at ``time_s``."""
         moved = Pose()
-        if layer.motion is not None and time_s != self._view.time_s:
-            moved = layer.motion.pose(time_s) @ layer.motion.pose(self._view.time_s).inverse()
+        if thing is not None and time_s != self._view.time_s:
+            moved = thing.pose(time_s) @ thing.pose(self._view.time_s).inverse()
         motion = camera.inverse() @ moved @ self._view.camera
         return np.hstack([motion.rotation, motion.position_m[:, None]])
 
