@@ -171,8 +171,8 @@ def filled_rungs(radiance, coverage, rungs):  # type: ignore[no-untyped-def]
 
 @numba.njit(parallel=True, nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def lay_under(  # type: ignore[no-untyped-def]
-    pictures, through, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top, rays_x, rays_y,
-    straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope,
+    pictures, through, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top,
+    rays_x, rays_y, straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope,
     breathing,
 ):  # fmt: skip
     """Lay one layer's ladder behind ``pictures`` [K, H, W], so that what is hidden costs nothing.
@@ -258,7 +258,8 @@ def lay_under(  # type: ignore[no-untyped-def]
                 diameter = (diameters_of_focus[k] + focus_shift[row, column] - slope / now) * now / (before * scale)
                 low, weight = _rung(rungs, rung_below, rung_step, signed, diameter)
                 smooth = abs(rungs[low]) >= np.float32(_SMOOTH_PX)
-                pictures[k, row, column] += remaining * max(_light(radiance, y, x, low, weight, smooth), np.float32(0.0))
+                light = max(_light(radiance, y, x, low, weight, smooth), np.float32(0.0))
+                pictures[k, row, column] += remaining * light
                 if not opaque:
                     covered = min(max(_light(coverage, y, x, low, weight, smooth), np.float32(0.0)), one)
                     through[k, row, column] = remaining * (one - covered)
