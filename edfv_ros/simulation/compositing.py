@@ -172,8 +172,8 @@ def filled_rungs(radiance, coverage, rungs):  # type: ignore[no-untyped-def]
 @numba.njit(parallel=True, nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def lay_under(  # type: ignore[no-untyped-def]
     pictures, through, radiance, coverage, filled, depth, rungs, rung_below, rung_step, signed, left, top,
-    rays_x, rays_y, straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus, focus_shift, slope,
-    breathing,
+    rays_x, rays_y, straight, margin, focal, centre_x, centre_y, motions, moving, windows, diameters_of_focus,
+    focus_shift, slope, breathing,
 ):  # fmt: skip
     """Lay one layer's ladder behind ``pictures`` [K, H, W], so that what is hidden costs nothing.
 
