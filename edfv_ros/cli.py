@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edfv_ros import __version__
-from edfv_ros.commands import dataset, doctor, info, record, recover, rig, run, simulate, statistics
+from edfv_ros.commands import dataset, doctor, info, model, record, recover, rig, run, simulate, statistics
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command()(statistics.statistics)
 app.command()(dataset.dataset)
 app.command()(doctor.doctor)
 app.add_typer(rig.rig_app, name="rig")
+app.add_typer(model.model_app, name="model")
 
 
 def _print_version(wanted: bool) -> None:

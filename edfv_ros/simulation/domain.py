@@ -74,7 +74,8 @@ class Domain(Part):
         pixel_pitch_um: of event cameras.
         frequency_hz: of the sweep's whole periods, as liquid lenses can do.
         sine: chance of a sine instead of a triangle.
-        breathing: change of the image scale from end to end of the sweep, either sign, even. The rig knows it.
+        breathing_chance, breathing: chance and size of a change of the image scale from end to end of the sweep, either
+            sign, even. The rig knows it; some lenses do not breathe, or their drivers scale it away.
 
         round_pupil: chance of a round one; the others are polygons of 6 or 8 blades, or now and
             then 5 to 9: a pupil of an odd number is dear, its blur is another one on each side of focus.
@@ -125,6 +126,7 @@ class Domain(Part):
     pixel_pitch_um: EvenLog = (4.86, 18.5)
     frequency_hz: EvenLog = (2.0, 20.0)
     sine: Chance = 0.4
+    breathing_chance: Chance = 0.6
     breathing: Even = (-0.03, 0.03)
 
     round_pupil: Chance = 0.7
@@ -275,7 +277,8 @@ def _rig(draw: _Draw, domain: Domain, resolution: tuple[int, int]) -> Rig:
     focal_px = 0.5 * sensor_width_px / math.tan(math.radians(0.5 * draw.even(domain.field_of_view_deg)))
     pitch_m = 1e-6 * draw.log(domain.pixel_pitch_um)
     image_distance_m = focal_px * pitch_m
-    breathing = draw.even(domain.breathing)
+    breathes, breathing = draw.chance(domain.breathing_chance), draw.even(domain.breathing)
+    breathing = breathing if breathes else 0.0
     rig = {
         "camera": {
             "name": "crop",
