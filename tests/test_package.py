@@ -24,7 +24,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     **{name: f"python3-{name}" for name in ("matplotlib", "numba", "numpy", "rich", "serial", "typer", "yaml")},
 }
-OPTIONAL = {"torch", "onnxruntime"}
+OPTIONAL = {"torch", "onnx", "onnxruntime"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need
