@@ -21,13 +21,9 @@ from edfv_ros.cli import app  # noqa: E402
 from edfv_ros.errors import EdfvError, OutputError  # noqa: E402
 from edfv_ros.training.published.checkpoint import load_checkpoint  # noqa: E402
 from edfv_ros.training.published.deformable import DeformableConvolution  # noqa: E402
-from edfv_ros.training.published.export import (  # noqa: E402
-    AnySize,
-    SamplingOperator,
-    export_onnx,
-    operator_known_here,
-)
+from edfv_ros.training.published.export import AnySize, export_onnx, operator_known_here  # noqa: E402
 from edfv_ros.training.published.network import PublishedNetwork  # noqa: E402
+from edfv_ros.training.published.operators import SamplingOperator  # noqa: E402
 
 CONTRACT = Path(__file__).resolve().parents[2] / "shared" / "contracts" / "edpn_published_state_dict.txt"
 CONTRACT_SHA256 = "ecc82bd2d0c55f385183eec8b9cb0b3b448c00982ae257c3d0537c5d38b6ed0b"  # of its lines "key shape"

@@ -1,7 +1,6 @@
 """`edfv model`: networks made ready to run."""
 
 import importlib.util
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +11,9 @@ from rich.table import Table
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import check_folder
+from edfv_ros.training.published.operators import SamplingOperator
 
 model_app = typer.Typer(help="Networks made ready to run.", no_args_is_help=True, rich_markup_mode="rich")
-
-
-class Operator(str, Enum):
-    """What deformable convolutions may become."""
-
-    DEFORM_CONV = "deform-conv"
-    GRID_SAMPLE = "grid-sample"
 
 
 @model_app.callback()
@@ -33,7 +26,7 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Checkpoint of the published EDPN (.pth).")],
     out: Annotated[Path, typer.Option(metavar="FILE.onnx", help="ONNX file to write.")],
     operator: Annotated[
-        Operator | None,
+        SamplingOperator | None,
         typer.Option(
             help="What deformable convolutions become: deform-conv is faster and needs ONNX Runtime 1.25 or later, "
             "grid-sample runs on any. By default what runs here.",
@@ -56,13 +49,10 @@ def import_(
     for module in ("torch", "onnx"):
         if importlib.util.find_spec(module) is None:
             raise EdfvError(f"edfv model import needs {module}, which is not installed: pip install edfv_ros[train]")
-    # torch takes seconds to load
-    from edfv_ros.training.published.export import SamplingOperator
-    from edfv_ros.training.published.importing import import_checkpoint
+    from edfv_ros.training.published.importing import import_checkpoint  # torch takes seconds to load
 
     check_folder(out.absolute().parent)
-    chosen = SamplingOperator(operator.value) if operator is not None else None
-    imported = import_checkpoint(checkpoint, out, chosen)
+    imported = import_checkpoint(checkpoint, out, operator)
     table = Table.grid(padding=(0, 2))
     epoch = f", epoch {imported.epoch}" if imported.epoch is not None else ""
     table.add_row("model", f"{imported.name}, {imported.parameters / 1e6:.2f} million parameters{epoch}")

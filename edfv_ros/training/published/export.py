@@ -4,7 +4,6 @@ import copy
 import json
 import warnings
 from collections.abc import Mapping
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import replace_atomically
 from edfv_ros.training.published.deformable import DeformableConvolution, plain_taps
 from edfv_ros.training.published.network import BINS, SIZE_MULTIPLE_PX, SMALLEST_PX, PublishedNetwork
+from edfv_ros.training.published.operators import SamplingOperator
 
 MODEL_NAME = "edpn_published"
 NEAREST_M, FARTHEST_M = 3.1, 30.0  # depths of the first and the last bin in the authors' training
@@ -68,16 +68,6 @@ OUTPUTS: tuple[dict[str, Any], ...] = (
         "meaning": "the same by the events alone, good inside the mask",
     },
 )
-
-
-class SamplingOperator(str, Enum):
-    """The ONNX operator that deformable convolutions become; the numbers are the same.
-
-    ``DEFORM_CONV`` takes two thirds of the time on a CPU, and ONNX Runtime 1.25 or later.
-    """
-
-    DEFORM_CONV = "deform-conv"
-    GRID_SAMPLE = "grid-sample"
 
 
 def operator_known_here() -> SamplingOperator:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edfv_ros.training.published.checkpoint import load_checkpoint
-from edfv_ros.training.published.export import INPUTS, MODEL_NAME, SamplingOperator, export_onnx, operator_known_here
+from edfv_ros.training.published.export import INPUTS, MODEL_NAME, export_onnx, operator_known_here
+from edfv_ros.training.published.operators import SamplingOperator
 
 
 @dataclass(frozen=True)
