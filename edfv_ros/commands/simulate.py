@@ -97,6 +97,13 @@ def simulate(
     )
     if written.lost_events:
         notices().print(f"! the sensor's read-out lost {written.lost_events:,} events", style="yellow")
+    if chosen.lens_response.lag_ms:
+        needed_ms = loaded.lens.delay_ms + chosen.lens_response.lag_ms
+        notices().print(
+            f"! the optics run {chosen.lens_response.lag_ms:.2g} ms late: lens.csv says so; a rig that relies on the "
+            f"triggers alone needs lens.delay_ms: {needed_ms:.2g}",
+            style="yellow",
+        )
     notices().print(f"next: edfv run {escape(str(out))} --out depth", style="dim")
 
 
