@@ -72,17 +72,16 @@ def _search(depth, rays_x, rays_y, straight, left, top, motion, focal, ray_x, ra
 
 
 @numba.njit(inline="always")
-def _rung(rungs, rung_below, step, signed, diameter):  # type: ignore[no-untyped-def]
+def _rung(rungs, squares, inverses, rung_below, per_step, signed, diameter):  # type: ignore[no-untyped-def]
     """The rung below a diameter and the weight of the one above it."""
     if not signed:
         diameter = abs(diameter)
     diameter = min(max(diameter, rungs[0]), rungs[-1])
-    low = rung_below[min(int((diameter - rungs[0]) / step), len(rung_below) - 1)]
+    low = rung_below[min(int((diameter - rungs[0]) * per_step), len(rung_below) - 1)]
     if low + 2 < len(rungs) and diameter >= rungs[low + 1]:
         low += 1
     low = min(low, len(rungs) - 2)
-    before, after = rungs[low] * rungs[low], rungs[low + 1] * rungs[low + 1]
-    return low, (diameter * diameter - before) / (after - before)
+    return low, (diameter * diameter - squares[low]) * inverses[low]
 
 
 @numba.njit(inline="always")
@@ -198,6 +197,10 @@ def lay_under(  # type: ignore[no-untyped-def]
     opaque = coverage.size == 0
     one = np.float32(1.0)
     height, width = pictures.shape[1], pictures.shape[2]
+    squares = rungs * rungs
+    inverses = one / (squares[1:] - squares[:-1])
+    per_step = one / rung_step
+    in_focus = slope / depth
     for row in numba.prange(height):
         for k in range(len(motions)):
             if row < windows[k, 0] or row > windows[k, 1]:
@@ -217,15 +220,15 @@ def lay_under(  # type: ignore[no-untyped-def]
                     # a guess from the neighbour's flow is good enough to see that there is nothing
                     i = min(max(int(y + flow_y) - top, 0), depth.shape[0] - 1)
                     j = min(max(int(x + flow_x) - left, 0), depth.shape[1] - 1)
-                    guess = diameters_of_focus[k] + focus_shift[row, column] - slope / depth[i, j]
-                    low, _ = _rung(rungs, rung_below, rung_step, signed, guess)
+                    guess = diameters_of_focus[k] + focus_shift[row, column] - in_focus[i, j]
+                    low, _ = _rung(rungs, squares, inverses, rung_below, per_step, signed, guess)
                     if filled[0, i, j] < low - _EMPTY_RUNGS and low + 1 + _EMPTY_RUNGS < filled[1, i, j]:
                         continue
+                stretch = one
                 if still:
-                    before = now = depth[
-                        min(max(row + margin - top, 0), depth.shape[0] - 1),
-                        min(max(column + margin - left, 0), depth.shape[1] - 1),
-                    ]
+                    i = min(max(row + margin - top, 0), depth.shape[0] - 1)
+                    j = min(max(column + margin - left, 0), depth.shape[1] - 1)
+                    focused = in_focus[i, j]
                 else:
                     x = centre_x + (np.float32(column) - centre_x) / scale + np.float32(margin)
                     y = centre_y + (np.float32(row) - centre_y) / scale + np.float32(margin)
@@ -243,20 +246,23 @@ def lay_under(  # type: ignore[no-untyped-def]
                             continue
                         flow_x, flow_y = x - from_x, y - from_y
                         steps = _STEPS
+                        focused = slope / now
+                        stretch = now / (before * scale)
                     else:
-                        before = now = _bilinear(
-                            depth,
+                        focused = _bilinear(
+                            in_focus,
                             _inside(y - np.float32(top), np.float32(depth.shape[0] - 1)),
                             _inside(x - np.float32(left), np.float32(depth.shape[1] - 1)),
                         )
+                        stretch = one / scale
                 x -= np.float32(left)
                 y -= np.float32(top)
                 if not opaque and (
                     x < -one or y < -one or x > np.float32(coverage.shape[2]) or y > np.float32(coverage.shape[0])
                 ):
                     continue
-                diameter = (diameters_of_focus[k] + focus_shift[row, column] - slope / now) * now / (before * scale)
-                low, weight = _rung(rungs, rung_below, rung_step, signed, diameter)
+                diameter = (diameters_of_focus[k] + focus_shift[row, column] - focused) * stretch
+                low, weight = _rung(rungs, squares, inverses, rung_below, per_step, signed, diameter)
                 smooth = abs(rungs[low]) >= np.float32(_SMOOTH_PX)
                 light = max(_light(radiance, y, x, low, weight, smooth), np.float32(0.0))
                 pictures[k, row, column] += remaining * light
