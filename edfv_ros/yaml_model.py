@@ -69,6 +69,8 @@ def load_yaml_model(path: str | Path, model: type[Model], name: str, error: type
         raise error(f"{path}: not a {name} file: it is nested too deeply") from None
     except ValueError as problem:  # e.g. an impossible date
         raise error(f"{path}: not valid YAML: {problem}") from None
+    if data is None and not any(field.is_required() for field in model.model_fields.values()):
+        data = {}  # only comments: all as usual
     if not isinstance(data, dict):
         raise error(f"{path}: a {name} file is a mapping with the keys {', '.join(model.model_fields)}")
     try:

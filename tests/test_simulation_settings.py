@@ -41,6 +41,10 @@ def test_the_example_lists_every_key_with_its_default():
         ("readout: {latency_us: .nan}", "readout.latency_us = nan"),
         ("things: {share: 2}", "things.share = 2"),
         ("frames: none", "frames = 'none': a group of keys must stand here"),
+        ("motion: {forward_m_s: [1.0e+9, 1.0e+9]}", "motion.forward_m_s.0 = 1000000000.0"),
+        ("pixels: {threshold_on: 1.0e+9}", "pixels.threshold_on = 1000000000.0"),
+        ("pixels: {leak_hz: 1.0e+9}", "pixels.leak_hz = 1000000000.0"),
+        ("imaging: {field_curvature_dpt: 100.0}", "imaging.field_curvature_dpt = 100.0"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
@@ -50,6 +54,12 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):
         load_settings(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_comments_changes_nothing(tmp_path):
+    path = tmp_path / "simulation.yaml"
+    path.write_text("# nothing yet\n")
+    assert load_settings(path) == SimulationSettings()
 
 
 def test_parts_of_a_file_change_only_what_they_name(tmp_path):
@@ -109,6 +119,7 @@ def test_every_option_reaches_the_recording(tmp_path):
         (["--sensor", "eye"], "--sensor eye: choose one of davis346"),
         (["--frames", "-1"], "--frames -1: give 0 to 1000"),
         (["--preview", "strip.gif"], "--preview strip.gif: name a picture with .png or a video with .mp4 or .avi"),
+        (["--preview", "nowhere/strip.png"], "nowhere/strip.png: there is no folder"),
         (["--rgbd", "nowhere"], "nowhere"),
         (["--kind", "attic"], "'attic' is not known: choose one of tabletop"),
         (["--renderer", "blender", "--motion", "shake"], "give no motion and no lens"),

@@ -14,7 +14,7 @@ from edfv_ros.bench import crops, sweeps
 from edfv_ros.bench.rows import Group
 from edfv_ros.commands.terminal import print_error
 from edfv_ros.errors import EdfvError
-from edfv_ros.outputs.files import check_folder, replace_atomically
+from edfv_ros.outputs.files import check_file, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 
 GROUPS: Mapping[str, Callable[..., Group]] = {module.NAME: module.measure for module in (crops, sweeps)}
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     measured = []
     try:
         if given.json is not None:
-            check_folder(given.json.absolute().parent)
+            check_file(given.json)
         for name in given.groups or GROUPS:
             with progress.status(f"measuring {name}"):
                 measured.append(GROUPS[name](quick=given.quick))

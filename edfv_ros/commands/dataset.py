@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import SimulationError
-from edfv_ros.outputs.files import check_folder
+from edfv_ros.outputs.files import check_file
 
 if TYPE_CHECKING:
     from edfv_ros.simulation.dataset import Dataset
@@ -48,9 +48,10 @@ def dataset(
     on from there, and a larger --count makes a set longer. The same command
     writes the same samples, whatever the number of workers.
 
+    \b
     A domain file holds for example:
-      threshold: [0.1, 0.2]
-      kinds: [tabletop, shelf, clutter]
+      threshold: \\[0.1, 0.2]
+      kinds: \\[tabletop, shelf, clutter]
 
     \b
     Examples:
@@ -63,9 +64,10 @@ def dataset(
     from edfv_ros.yaml_model import load_yaml_model
 
     if preview is not None:
-        check_folder(preview.absolute().parent)
+        check_file(preview)
     ranges = Domain() if domain is None else load_yaml_model(domain, Domain, "domain", SimulationError, "--help")
     console = notices()
+    console.print(f"making {count} samples in {escape(str(out))}", style="dim")
     with Progress(
         TextColumn("making samples"),
         BarColumn(),

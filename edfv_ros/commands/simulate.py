@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from edfv_ros.commands.terminal import notices, recording_progress, results
 from edfv_ros.errors import SimulationError
+from edfv_ros.outputs.files import check_file
 from edfv_ros.recording import require_no_recording
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.share import config_file
@@ -93,7 +94,7 @@ def simulate(
             shutil.rmtree(_stack_folder(out))
     results().print(
         f"{escape(str(out))}: {written.sweeps} sweeps in {written.duration_us / 1e6:g} s, {written.events:,} events, "
-        f"{written.frames} frames of a {escape(kind) if rgbd is None else 'real scene'}"
+        f"{written.frames} frames of {escape(f'{kind} {seed}' if rgbd is None else 'a real scene')}"
     )
     if written.lost_events:
         notices().print(f"! the sensor's read-out lost {written.lost_events:,} events", style="yellow")
@@ -175,6 +176,7 @@ def _require_drawable(preview: Path) -> None:
         raise SimulationError(
             f"--preview {preview}: name a picture with .png or a video with {' or '.join(VIDEO_CODECS)}"
         )
+    check_file(preview)
 
 
 def _draw(preview: Path, unused: "VirtualRig", plan: "LensPlan") -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edfv_ros.commands.terminal import notices, recording_progress, results
-from edfv_ros.outputs.files import check_folder, replace_atomically
+from edfv_ros.outputs.files import check_file, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def statistics(
 
     for file in (out, json):
         if file is not None:
-            check_folder(file.absolute().parent)
+            check_file(file)
     compared = []
     with recording_progress() as progress:
         for path, name in zip(recordings, distinct_names(recordings), strict=True):

@@ -28,6 +28,23 @@ def replace_atomically(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_file(path: Path) -> None:
+    """Make sure, before long work, that a file can be written.
+
+    Raises:
+        OutputError: its folder is missing or not writable, or the file is one.
+    """
+    folder = path.absolute().parent
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{path}: a file is in the way at {folder}: name another folder")
+    if not folder.exists():
+        raise OutputError(f"{path}: there is no folder {folder}: make it first")
+    if path.is_dir():
+        raise OutputError(f"{path}: this is a folder: name a file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path}: {folder} is not writable: change its permissions or name another folder")
+
+
 def check_folder(path: Path) -> None:
     """Make sure, without making anything, that a folder is there or can be made, and written.
 

@@ -185,9 +185,8 @@ def _claim(folder: Path, manifest: Manifest) -> None:
             if name == "count" and was <= is_now:
                 continue
             if was != is_now:
-                raise SimulationError(
-                    f"{folder}: holds a data set {_difference(name, was, is_now)}: use another folder"
-                )
+                remedy = f"give {was} or more" if name == "count" else "use another folder"
+                raise SimulationError(f"{folder}: holds a data set {_difference(name, was, is_now)}: {remedy}")
         if present == manifest:
             return
     elif folder.is_dir() and any(folder.glob(f"*{SUFFIX}")):

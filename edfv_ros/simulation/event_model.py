@@ -19,7 +19,8 @@ from edfv_ros.errors import SimulationError
 from edfv_ros.events import EVENT_DTYPE
 from edfv_ros.yaml_model import NotNegative, Part
 
-Threshold = Annotated[float, Field(ge=0.01)]
+Threshold = Annotated[float, Field(ge=0.01, le=3)]
+Rate = Annotated[float, Field(ge=0, le=100_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 _DARKEST_LUX = 1e-6  # a logarithm needs some photocurrent where neither light nor ``dark_lux`` gives any
@@ -72,12 +73,12 @@ class PixelModel(Part):
     dark_lux: NotNegative = 2.0
     cutoff_hz_per_lux: NotNegative = 10.0
     cutoff_max_hz: NotNegative = 3000.0
-    leak_hz: NotNegative = 0.1
-    leak_spread: NotNegative = 0.25
-    shot_noise_hz: NotNegative = 5.0
+    leak_hz: Rate = 0.1
+    leak_spread: Annotated[float, Field(ge=0, le=3)] = 0.25
+    shot_noise_hz: Rate = 5.0
     shot_noise_lux: NotNegative = 20.0
     hot_fraction: Share = 1e-4
-    hot_hz: NotNegative = 150.0
+    hot_hz: Rate = 150.0
     hot_on_share: Share = 0.5
 
     @classmethod

@@ -40,7 +40,7 @@ class Imaging(Part):
     cats_eye: Annotated[float, Field(ge=0, le=1.2)] = 0.0
     natural_vignetting: bool = False
     spherical_px: Annotated[float, Field(ge=-10, le=10)] = 0.0
-    field_curvature_dpt: float = 0.0
+    field_curvature_dpt: Annotated[float, Field(ge=-5, le=5)] = 0.0
     residual_blur_px: Annotated[float, Field(ge=0, le=5)] = 0.3
 
     @field_validator("blades")

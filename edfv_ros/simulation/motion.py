@@ -14,9 +14,10 @@ from edfv_ros.errors import SimulationError
 from edfv_ros.rig import Camera
 from edfv_ros.simulation.geometry import Pose, rotation_about
 from edfv_ros.simulation.view import Trajectory
-from edfv_ros.yaml_model import NotNegative, Part, Positive
+from edfv_ros.yaml_model import Part, Positive
 
-Range = Annotated[tuple[NotNegative, NotNegative], Field(strict=False)]
+_Speed = Annotated[float, Field(ge=0, le=20)]
+Range = Annotated[tuple[_Speed, _Speed], Field(strict=False)]
 Vector = NDArray[np.float64]
 
 _TONES = 12  # sinusoids per band and axis
@@ -36,9 +37,9 @@ class Oscillation(Part):
     """
 
     low_hz: Positive = 1.0
-    high_hz: Positive = 2.0
-    rotation_deg: NotNegative = 0.0
-    translation_mm: NotNegative = 0.0
+    high_hz: Annotated[float, Field(gt=0, le=1000)] = 2.0
+    rotation_deg: Annotated[float, Field(ge=0, le=45)] = 0.0
+    translation_mm: Annotated[float, Field(ge=0, le=1000)] = 0.0
 
     @model_validator(mode="after")
     def _ordered(self) -> "Oscillation":
@@ -60,8 +61,8 @@ class Motion(Part):
     """
 
     forward_m_s: Range = (0.0, 0.0)
-    drift_mm_s: NotNegative = 0.0
-    turn_deg_s: NotNegative = 0.0
+    drift_mm_s: Annotated[float, Field(ge=0, le=10_000)] = 0.0
+    turn_deg_s: Annotated[float, Field(ge=0, le=1000)] = 0.0
     sway: Oscillation = Oscillation(low_hz=0.2, high_hz=3.0)
     tremor: Oscillation = Oscillation(low_hz=8.0, high_hz=12.0)
     vibration: Oscillation = Oscillation(low_hz=10.0, high_hz=60.0)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from edfv_ros.simulation.motion import random_object_motion
 from edfv_ros.simulation.scenes import ProceduralScene
-from edfv_ros.yaml_model import NotNegative, Part
+from edfv_ros.yaml_model import Part
 
 
 class ThingMotion(Part):
@@ -19,8 +19,8 @@ class ThingMotion(Part):
     """
 
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    max_speed_m_s: NotNegative = 0.3
-    max_turn_deg_s: NotNegative = 60.0
+    max_speed_m_s: Annotated[float, Field(ge=0, le=50)] = 0.3
+    max_turn_deg_s: Annotated[float, Field(ge=0, le=36_000)] = 60.0
 
 
 def set_in_motion(scene: ProceduralScene, model: ThingMotion, seed: int) -> ProceduralScene:
