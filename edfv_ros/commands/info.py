@@ -76,7 +76,7 @@ def _print_streams(console: Console, summary: "RecordingSummary") -> None:
             table.add_row(name, "0")
             continue
         lasts_us = stream.last_us - stream.first_us
-        rate = f"{stream.count / lasts_us * 1e6:,.0f}" if lasts_us else ""
+        rate = f"{(stream.count - 1) / lasts_us * 1e6:,.0f}" if lasts_us else ""
         table.add_row(name, f"{stream.count:,}", str(stream.first_us), str(stream.last_us), rate)
     console.print(table)
     if summary.trigger_kinds:
