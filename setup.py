@@ -54,7 +54,7 @@ setup(
         ],
         "gpu": ["torch>=2.4", "onnxruntime-gpu>=1.19"],
         "train": ["torch>=2.4", "onnx>=1.16"],
-        "test": ["pytest>=8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
+        "test": ["pytest>=8", "hypothesis>=6.100", "onnx>=1.16", "ruff>=0.6", "mypy>=1.11", "types-PyYAML"],
     },
     tests_require=["pytest"],
     entry_points={

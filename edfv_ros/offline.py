@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros import __version__
-from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
+from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, check_estimator, check_streams, open_estimator
 from edfv_ros.errors import EdfvError, LensError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
 from edfv_ros.events import Capture, time_range_us
@@ -103,6 +103,7 @@ def compute_depth(
     *,
     estimator: str,
     wanted: SweepRange,
+    prior: Path | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> RunReport:
     """Estimate depth for the wanted sweeps of a recording and write the results as they come.
@@ -112,6 +113,7 @@ def compute_depth(
         out: where the results go; ``report.json`` last.
         estimator: one of :data:`edfv_ros.depth.ESTIMATORS`.
         wanted: the sweeps to compute.
+        prior: the prior file, for an estimator that needs one.
         on_progress: called with the fraction of the recording's time that is done.
 
     Raises:
@@ -122,6 +124,7 @@ def compute_depth(
     # The quick checks come first: a user who mistyped something waits for nothing.
     if estimator not in ESTIMATORS:
         raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
+    check_estimator(estimator, prior)
     period_us = time_range_us(files.events)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
@@ -131,8 +134,9 @@ def compute_depth(
     with _naming(files.path), Capture(str(files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         check_resolution(rig, capture.info, files.events)
+        check_streams(estimator, capture.info.streams, str(files.events))
         truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
-        depth_estimator = open_estimator(estimator, rig)
+        depth_estimator = open_estimator(estimator, rig, prior=prior)
         assembler = make_assembler(rig, capture, sweeps, ring)
         snapshots = (closed.snapshot for closed in assembled(capture, assembler))
         with closing(assembler), closing(pair_ahead(snapshots)) as paired:

@@ -17,6 +17,9 @@ def run(
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording folder or an .aedat4 file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
     estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "reversal",
+    prior: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for the estimator aligned_prior.")
+    ] = None,
     rig: Annotated[Path | None, typer.Option(metavar="FILE", help="Rig file; the recording's own if left out.")] = None,
     sweeps: Annotated[
         str, typer.Option(metavar="N|A:B", help="The first N sweeps, or A up to but not including B.")
@@ -38,6 +41,7 @@ def run(
       edfv run sweep --out depth
       edfv run sweep --out depth --sweeps 4 --overwrite
       edfv run events.aedat4 --rig rig.yaml --out depth
+      edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml
     """
     from edfv_ros.offline import compute_depth  # here, because numba and the estimators take their time to load
     from edfv_ros.outputs.run_folder import RunFolder
@@ -54,6 +58,7 @@ def run(
             folder,
             estimator=estimator,
             wanted=wanted,
+            prior=prior,
             on_progress=lambda fraction: progress.update(task, completed=fraction),
         )
     _print_report(report)

@@ -1,5 +1,12 @@
 """Depth estimators: a closed sweep in, metric depth with confidence out."""
 
-from edfv_ros.depth.estimator import ESTIMATORS, DepthEstimate, DepthEstimator, open_estimator
+from edfv_ros.depth.estimator import (
+    ESTIMATORS,
+    DepthEstimate,
+    DepthEstimator,
+    check_estimator,
+    check_streams,
+    open_estimator,
+)
 
-__all__ = ["ESTIMATORS", "DepthEstimate", "DepthEstimator", "open_estimator"]
+__all__ = ["ESTIMATORS", "DepthEstimate", "DepthEstimator", "check_estimator", "check_streams", "open_estimator"]

@@ -49,7 +49,7 @@ def reliability(
 
 
 def estimates(
-    folder: Path, estimator: str
+    folder: Path, estimator: str, prior: Path | None = None
 ) -> Iterator[tuple[DepthEstimate, NDArray[np.float32], VergenceBins, NDArray[np.uint16]]]:
     """Estimate, truth [H, W], bins and event counts [H, W] of every sweep of a recording that has ground truth."""
     recording = open_recording(folder)
@@ -57,7 +57,7 @@ def estimates(
         raise SourceError(f"{folder}: there is no depth_gt.npy to compare with")
     rig = recording.rig
     truths_m = load_depth_gt(recording.files.depth_gt, rig)
-    depth_estimator = open_estimator(estimator, rig)
+    depth_estimator = open_estimator(estimator, rig, prior=prior)
     with Capture(str(recording.files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         for snapshot in pair_ahead(snapshots(rig, capture, open_sweeps(rig, folder), ring=ring)):
@@ -72,12 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edfv_ros.evaluation.reliability", description=__doc__)
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="sweep recordings with truth")
     parser.add_argument("--estimator", default="reversal", choices=sorted(ESTIMATORS))
+    parser.add_argument("--prior", type=Path, metavar="FILE", help="prior file, for an estimator that needs one")
     options = parser.parse_args(arguments)
     accuracy = Table("recording", "sweep", "supported", "confident", "median bins", "delta1", "dense known", "delta1")
     totals = np.zeros((2, len(CONFIDENCE_EDGES) - 1), np.int64)
     try:
         for folder in options.recordings:
-            for index, (estimate, truth_m, bins, event_count) in enumerate(estimates(folder, options.estimator)):
+            for index, (estimate, truth_m, bins, event_count) in enumerate(
+                estimates(folder, options.estimator, options.prior)
+            ):
                 metrics = depth_metrics(estimate, truth_m, bins, event_count)
                 accuracy.add_row(
                     folder.name,

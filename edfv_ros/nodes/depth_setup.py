@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from edfv_ros.depth import open_estimator
+from edfv_ros.depth import DepthEstimator, check_streams, open_estimator
 from edfv_ros.errors import EdfvError, RigError
 from edfv_ros.events import Capture
 from edfv_ros.events.addresses import parse_address
@@ -71,12 +71,22 @@ class DepthSetup:
         lens = stack.enter_context(borrowed_lens(rig)) if rig.lens.port and self.recording is None else None
         return DepthPipeline(
             rig,
-            partial(Capture, uri, real_time=self.recording is not None),
+            partial(self._open_capture, uri),
             partial(self._open_sweeps, rig, lens),
-            open_estimator(self.parameters.estimator, rig),
+            _open_estimator(self.parameters, rig),
             on_depth,
             device=self.parameters.device,
         )
+
+    def _open_capture(self, uri: str) -> Capture:
+        """Called by the pipeline; a source that lacks what the estimator looks at is closed again."""
+        capture = Capture(uri, real_time=self.recording is not None)
+        try:
+            check_streams(self.parameters.estimator, capture.info.streams, uri)
+        except EdfvError:
+            capture.close()
+            raise
+        return capture
 
     def _open_sweeps(self, rig: Rig, lens: LensDriver | None) -> SweepSource:
         """Called by the pipeline once events are being read."""
@@ -115,8 +125,13 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
-    open_estimator(parameters.estimator, rig)  # fails now where it would later, and leaves its tables behind
+    _open_estimator(parameters, rig)  # fails now where it would later, and leaves its tables behind
     return DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
+
+
+def _open_estimator(parameters: DepthParameters, rig: Rig) -> DepthEstimator:
+    prior = Path(parameters.prior).expanduser() if parameters.prior else None
+    return open_estimator(parameters.estimator, rig, prior=prior)
 
 
 def _require_device(device: str) -> None:

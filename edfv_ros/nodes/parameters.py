@@ -64,6 +64,11 @@ class DepthParameters:
         "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
     )
     estimator: str = _parameter("reversal", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
+    prior: str = _parameter(
+        "",
+        "For estimator aligned_prior: path of the prior file, which names a monocular depth network (ONNX) and how to "
+        "use it.",
+    )
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
     )

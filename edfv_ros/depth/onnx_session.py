@@ -1,0 +1,64 @@
+"""An ONNX file, ready to run on the best hardware there is."""
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edfv_ros.errors import SourceError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
+"""Best first. TensorRT is not among them: it builds an engine for minutes before the first run."""
+
+_ERRORS_ONLY = 3  # severity, so that the runtime's warnings do not mix with ours
+_BLOCK_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
+
+
+def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.InferenceSession":
+    """Load a network on the first of :data:`PROVIDERS` that works here, and log which one that is.
+
+    Args:
+        path: the ONNX file.
+        threads: threads of one operator on the CPU; they sleep between operators, as other work shares the cores.
+        sha256: what the file's bytes must hash to; empty to take any.
+
+    Raises:
+        SourceError: there is no such file, it is another one, or ONNX Runtime is missing or cannot load it.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path}: no such ONNX file")
+    if sha256 and (found := _sha256(path)) != sha256.lower():
+        raise SourceError(f"{path}: its sha256 is {found}, not {sha256.lower()}: get the right file or change the key")
+    try:
+        import onnxruntime  # here, because it takes its time to load and few need it
+    except (ImportError, OSError) as error:
+        raise SourceError(f"{path}: ONNX Runtime does not load ({error}): pip install onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = _ERRORS_ONLY
+    providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # the runtime's exceptions have no common class
+        raise SourceError(f"{path}: ONNX Runtime cannot load it: {error}") from None
+    provider = session.get_providers()[0].removesuffix("ExecutionProvider")
+    logger.info("%s runs on ONNX Runtime %s, %s", path.name, onnxruntime.__version__, provider)
+    return session
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                digest.update(block)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
