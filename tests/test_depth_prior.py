@@ -60,6 +60,7 @@ def write_network(
         {
             "blur": helper.make_node("Identity", ["blur"], ["depth"]),
             "two dimensions": helper.make_node("Squeeze", ["blur"], ["depth"]),
+            "root": helper.make_node("Sqrt", ["blur"], ["depth"]),
             "reciprocal": helper.make_node("Reciprocal", ["blur"], ["depth"]),
             "NaN": helper.make_node("Sub", ["blur", "blur"], ["zero"]),
             "no map": helper.make_node("GlobalAveragePool", ["blur"], ["depth"]),
@@ -224,11 +225,16 @@ def test_runs_at_its_own_rate(tmp_path: Path) -> None:
 def test_a_frame_it_makes_nothing_of_costs_only_itself(
     tmp_path: Path, picture: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The NaN of one frame: no map, a line in the log, and the next frame counts."""
-    prior = prior_of(tmp_path, max_age_s=0.25)
-    assert prior.at(0, Frame(0, 1000, picture[:, 1:])) is None
-    assert "no prior from the frame at 0 us: the frame is 59 x 40, the camera 60 x 40" in caplog.text
-    assert prior.at(40_000, Frame(40_000, 1000, picture)) is not None
+    """A black frame makes this network take the root of a negative number."""
+    prior = prior_of(tmp_path, "root", mean=[0.02] * 3, max_age_s=0.25)
+    black = np.zeros_like(picture)
+    for time_us in (0, 40_000):
+        assert prior.at(time_us, Frame(time_us, 1000, black)) is None
+    assert caplog.text.count("no prior from the frame at 0 us: ") == 1 == caplog.text.count("no prior")
+    assert "its output depth holds NaN" in caplog.text
+    assert prior.at(80_000, Frame(80_000, 1000, picture)) is not None
+    assert prior.at(400_000, Frame(400_000, 1000, picture[:, 1:])) is None
+    assert "the frame is 59 x 40, the camera 60 x 40" in caplog.text
 
 
 @pytest.mark.parametrize(

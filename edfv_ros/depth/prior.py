@@ -134,6 +134,7 @@ class MonocularPrior:
             raise SourceError(f"{model.path}: its input {self._input} is a {kind}; allowed are {', '.join(_TYPES)}")
         self._type = _TYPES[kind]
         self._newest: tuple[int, NDArray[np.float32]] | None = None
+        self._failing = False
         width, height = resolution
         self.relative_vergence(np.random.default_rng(0).integers(0, 256, (height, width)).astype(np.uint8))
 
@@ -151,13 +152,20 @@ class MonocularPrior:
         if self._newest is not None and self._newest[0] > time_us:
             self._newest = None
         if frame is not None and self._is_due(frame):
-            try:
-                self._newest = frame.timestamp_us, self.relative_vergence(frame.image)
-            except SourceError as error:
-                logger.warning("no prior from the frame at %d us: %s", frame.timestamp_us, error)
+            self._run(frame)
         if self._newest is None or time_us - self._newest[0] > self._model.max_age_s * 1e6:
             return None
         return self._newest[1]
+
+    def _run(self, frame: Frame) -> None:
+        """Look at a frame; one that the network makes nothing of is passed over, and the first such of a row logged."""
+        try:
+            self._newest = frame.timestamp_us, self.relative_vergence(frame.image)
+            self._failing = False
+        except SourceError as error:
+            if not self._failing:
+                logger.warning("no prior from the frame at %d us: %s", frame.timestamp_us, error)
+            self._failing = True
 
     def _is_due(self, frame: Frame) -> bool:
         return self._newest is None or frame.timestamp_us - self._newest[0] >= 1e6 / self._model.rate_hz
