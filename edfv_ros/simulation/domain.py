@@ -129,8 +129,8 @@ class Domain(Part):
     breathing_chance: Chance = 0.6
     breathing: Even = (-0.03, 0.03)
 
-    round_pupil: Chance = 0.7
-    cats_eye_chance: Chance = 0.05
+    round_pupil: Chance = 0.88
+    cats_eye_chance: Chance = 0.03
     cats_eye: Even = (0.1, 0.7)
     natural_vignetting: Chance = 0.5
     curvature_chance: Chance = 0.25
