@@ -11,7 +11,6 @@ square, the optical axis meets the middle of the image and depth units are milli
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -169,11 +168,6 @@ class RgbdScene:
     @property
     def depth_range_m(self) -> tuple[float, float]:
         return 1.0 / self._limits_dpt[1], 1.0 / self._limits_dpt[0]
-
-    @cached_property
-    def known_share(self) -> float:
-        """Share of the image's pixels whose depth was measured."""
-        return float(self._known.mean())
 
     def lateral_factor(self, canvas: Canvas) -> float:
         """Tangent of a ray's angle in the image over that of the canvas: the largest that keeps the canvas inside."""
