@@ -15,6 +15,20 @@ _FAR_M = 1e6
 _RIM_SAMPLES = 4  # hit tests per layer sample and axis where a rim passes
 
 
+@numba.njit(inline="always")
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    """Product of two vectors [3]: numba's own asks for SciPy."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@numba.njit(inline="always")
+def _turned_back(rotation, vector):  # type: ignore[no-untyped-def]
+    """``rotation.T @ vector``."""
+    return np.array(
+        [_dot(rotation[:, 0], vector), _dot(rotation[:, 1], vector), _dot(rotation[:, 2], vector)], vector.dtype
+    )
+
+
 @numba.njit(nogil=True, cache=True)
 def _within_outline(code, p, grow, u, v):  # type: ignore[no-untyped-def]
     """Whether a flat shape, ``grow`` wider all round, holds the point (u, v) of its plane."""
@@ -162,7 +176,7 @@ def cast_shape(  # type: ignore[no-untyped-def]
         coverage are kept between these.
     """
     rotation = np.ascontiguousarray(rotation)
-    local = -(rotation.T @ position)
+    local = -_turned_back(rotation, position)
     ox, oy, oz = local[0], local[1], local[2]
     rows, columns = coverage.shape
     last_row, last_column = x.shape[0] - 1, x.shape[1] - 1
@@ -243,7 +257,7 @@ def cast_planes(planes, axes, position, rotation, x, y, nearest_m, farthest_m, d
     through = np.empty((count, 3))  # the planes in the camera's frame
     usable = np.empty(count, np.bool_)
     for n in range(count):
-        distance = 1.0 - planes[n] @ position
+        distance = 1.0 - _dot(planes[n], position)
         usable[n] = distance > 1e-9  # else the camera is behind it
         for axis in range(3):
             along = (
@@ -265,7 +279,7 @@ def cast_planes(planes, axes, position, rotation, x, y, nearest_m, farthest_m, d
             wz = position[2] + t * (rotation[2, 0] * cx + rotation[2, 1] * cy + rotation[2, 2])
             u[i, j] = wx * axes[which, 0, 0] + wy * axes[which, 0, 1] + wz * axes[which, 0, 2]
             v[i, j] = wx * axes[which, 1, 0] + wy * axes[which, 1, 1] + wz * axes[which, 1, 2]
-            length = math.sqrt(through[which] @ through[which]) + 1e-30
+            length = math.sqrt(_dot(through[which], through[which])) + 1e-30
             for axis in range(3):
                 normal[i, j, axis] = -through[which, axis] / length
 
