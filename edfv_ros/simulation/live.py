@@ -29,6 +29,7 @@ from edfv_ros.simulation.lens import LensStep, VirtualLens
 from edfv_ros.simulation.lens_port import LensPort
 from edfv_ros.simulation.motion import CameraTrajectory, Motion
 from edfv_ros.simulation.pictures import PictureSource
+from edfv_ros.simulation.readout import SensorReadout
 from edfv_ros.simulation.replay import EventReplay
 from edfv_ros.simulation.scenes import SCENE_KINDS, make_scene
 from edfv_ros.simulation.settings import SimulationSettings, load_settings, streams_of
@@ -173,6 +174,17 @@ def _still(settings: SimulationSettings) -> SimulationSettings:
     return settings
 
 
+def _warm_up(virtual: VirtualRig, replay: EventReplay) -> None:
+    """Compile what runs while streaming; else the first packet comes seconds late, and a sweep is lost."""
+    settings, vergence = virtual.settings, virtual.rig.sweep.vergence_min_dpt
+    noise = merge_events(join_events([]), virtual.sensor.background(0, 100_000, replay.illuminance(vergence)))
+    readout = SensorReadout(virtual.rig.camera.resolution, settings.readout)
+    readout.read(noise, noise["timestamp"].astype(float), 100_000.0)
+    virtual.frames.expose(replay.picture(np.array([vergence])), 0)
+    if settings.imu.rate_hz:
+        Imu(settings.imu, CameraTrajectory(Motion(), 0), start_us=0, seed=0).advance(10_000)
+
+
 def _stream(arguments: argparse.Namespace) -> None:
     rig = load_rig(arguments.rig)
     settings = _still(load_settings(arguments.settings) if arguments.settings else SimulationSettings())
@@ -182,6 +194,7 @@ def _stream(arguments: argparse.Namespace) -> None:
     virtual = VirtualRig.of_scene(rig, scene, settings, seed=arguments.seed)
     truth = _write_truth(arguments.out, virtual.source) if arguments.out else {"depth_gt": None, "picture": None}
     replay = EventReplay(virtual)
+    _warm_up(virtual, replay)
     info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams_of(settings), live=True)
     uri = f"unix://{arguments.unix.absolute()}" if arguments.unix else f"tcp://127.0.0.1:{arguments.port}"
     parent = os.getppid()
