@@ -55,6 +55,7 @@ def test_a_lens_is_identified_moved_swept_and_stopped() -> None:
         assert emulator.commands[1:] == [
             "ID",
             "GOTO 1.250000",
+            "STOP",
             "SWEEP 0.300000 4.200000 triangle 5.000000",
             "STOP",
         ]
@@ -74,6 +75,16 @@ def test_telemetry_comes_in_order_between_the_answers() -> None:
         assert [sample.sequence for sample in samples] == list(range(len(samples)))
         trip = lens.query_clock()
         assert trip.send_us <= trip.receive_us and trip.duration_us < 1_000_000
+
+
+def test_a_new_sweep_leaves_nothing_of_the_one_before() -> None:
+    """Half of a sweep that was cut off would pass for a whole one, and its direction would come twice."""
+    with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
+        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        wait_for(lambda: (last := lens.state().last) is not None and last.vergence_dpt > 3.5)
+        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        wait_for(lambda: lens.state().last is not None)
+        assert lens.telemetry()[0].device_us == emulator.turn_us(0)
 
 
 @pytest.mark.parametrize("vergence", [0.1, 4.3, float("nan")])

@@ -83,7 +83,10 @@ class LensDriver(Protocol):
         ...
 
     def run_sweep(self, min_dpt: float, max_dpt: float, waveform: str, frequency_hz: float) -> None:
-        """Sweep until told otherwise, beginning with an up-sweep from the far turn."""
+        """Sweep until told otherwise, beginning with an up-sweep from the far turn.
+
+        What the lens reported before is dropped: a sweep that this one cuts off has no turning point.
+        """
         ...
 
     def stop(self) -> None: ...

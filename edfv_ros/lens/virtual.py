@@ -86,6 +86,8 @@ class VirtualLens:
         self._limits.check_frequency(frequency_hz)
         if min_dpt >= max_dpt:
             raise LensError(f"a sweep goes from the far turn to the near one, not from {min_dpt:g} to {max_dpt:g} dpt")
+        self.stop()
+        self.telemetry()  # of what it did before, which is no sweep of ours
         self._command(f"SWEEP {min_dpt:.6f} {max_dpt:.6f} {waveform} {frequency_hz:.6f}")
         self._sweeping = True
 
