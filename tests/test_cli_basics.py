@@ -150,6 +150,28 @@ def test_a_process_reports_an_error_in_one_line_and_2(tmp_path: Path) -> None:
     assert ended.stderr.startswith("edfv: ") and ended.stderr.count("\n") == 1
 
 
+def test_ctrl_c_inside_compiled_code_is_still_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled code that is interrupted while it starts raises a SystemError from the KeyboardInterrupt."""
+
+    def interrupted() -> None:
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as cause:
+            raise SystemError("returned a result with an exception set") from cause
+
+    monkeypatch.setattr("edfv_ros.commands.doctor.examine", interrupted)
+    assert edfv("doctor")[0] == 130
+
+
+def test_a_system_error_of_its_own_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise SystemError("broken")
+
+    monkeypatch.setattr("edfv_ros.commands.doctor.examine", broken)
+    with pytest.raises(SystemError, match="broken"):
+        edfv("doctor")
+
+
 def test_help_loads_nothing_heavy() -> None:
     """edfv --help must come at once: the camera library, numba and matplotlib are for those who use them."""
     code = (

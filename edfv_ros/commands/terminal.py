@@ -34,9 +34,22 @@ class EdfvGroup(TyperGroup):
         except EdfvError as error:
             print_error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from None
+        except SystemError as error:
+            if not _is_interrupt(error):
+                raise
+            raise KeyboardInterrupt from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter flushes into it again
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: compiled code that it interrupts reports one of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def results() -> Console:
