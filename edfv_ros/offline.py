@@ -104,6 +104,7 @@ def compute_depth(
     estimator: str,
     wanted: SweepRange,
     prior: Path | None = None,
+    model: Path | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> RunReport:
     """Estimate depth for the wanted sweeps of a recording and write the results as they come.
@@ -113,7 +114,8 @@ def compute_depth(
         out: where the results go; ``report.json`` last.
         estimator: one of :data:`edfv_ros.depth.ESTIMATORS`.
         wanted: the sweeps to compute.
-        prior: the prior file, for an estimator that needs one.
+        prior: the prior file, for an estimator that takes one.
+        model: the network file, for an estimator that takes one.
         on_progress: called with the fraction of the recording's time that is done.
 
     Raises:
@@ -124,7 +126,7 @@ def compute_depth(
     # The quick checks come first: a user who mistyped something waits for nothing.
     if estimator not in ESTIMATORS:
         raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
-    check_estimator(estimator, prior)
+    check_estimator(estimator, prior, model)
     period_us = time_range_us(files.events)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
@@ -134,9 +136,9 @@ def compute_depth(
     with _naming(files.path), Capture(str(files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         check_resolution(rig, capture.info, files.events)
-        check_streams(estimator, capture.info.streams, str(files.events))
+        check_streams(estimator, capture.info.streams, str(files.events), prior=prior)
         truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
-        depth_estimator = open_estimator(estimator, rig, prior=prior)
+        depth_estimator = open_estimator(estimator, rig, prior=prior, model=model)
         assembler = make_assembler(rig, capture, sweeps, ring)
         snapshots = (closed.snapshot for closed in assembled(capture, assembler))
         with closing(assembler), closing(pair_ahead(snapshots)) as paired:

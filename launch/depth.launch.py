@@ -14,7 +14,7 @@ from edfv_ros.nodes.fast_dds import fast_dds_environment
 from edfv_ros.nodes.parameters import default, rules
 from edfv_ros.rig import load_rig
 
-NODE_ARGUMENTS = ("rig", "source", "path", "camera_name", "estimator", "prior", "autostart")
+NODE_ARGUMENTS = ("rig", "source", "path", "camera_name", "estimator", "prior", "model", "autostart")
 TOPICS = ("depth", "points", "confidence", "guide")
 
 

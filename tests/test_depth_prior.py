@@ -554,10 +554,11 @@ def test_the_node_reports_a_source_without_frames(tmp_path: Path) -> None:
 
 
 def test_streams_of_a_source_are_checked() -> None:
+    prior = Path("prior.yaml")
     check_streams("reversal", ("events",), "camera")
-    check_streams("aligned_prior", ("events", "frames"), "camera")
-    with pytest.raises(SourceError, match="camera: it has no frames"):
-        check_streams("aligned_prior", ("events",), "camera")
+    check_streams("aligned_prior", ("events", "frames"), "camera", prior=prior)
+    with pytest.raises(SourceError, match="camera: it has no frames, which the estimator aligned_prior needs"):
+        check_streams("aligned_prior", ("events",), "camera", prior=prior)
 
 
 def test_the_file_holds_every_key() -> None:

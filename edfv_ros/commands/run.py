@@ -20,6 +20,9 @@ def run(
     prior: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for the estimator aligned_prior.")
     ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="Network file, for the estimators that are networks.")
+    ] = None,
     rig: Annotated[Path | None, typer.Option(metavar="FILE", help="Rig file; the recording's own if left out.")] = None,
     sweeps: Annotated[
         str, typer.Option(metavar="N|A:B", help="The first N sweeps, or A up to but not including B.")
@@ -59,6 +62,7 @@ def run(
             estimator=estimator,
             wanted=wanted,
             prior=prior,
+            model=model,
             on_progress=lambda fraction: progress.update(task, completed=fraction),
         )
     _print_report(report)

@@ -4,9 +4,20 @@ from edfv_ros.depth.estimator import (
     ESTIMATORS,
     DepthEstimate,
     DepthEstimator,
+    EstimatorKind,
+    Need,
     check_estimator,
     check_streams,
     open_estimator,
 )
 
-__all__ = ["ESTIMATORS", "DepthEstimate", "DepthEstimator", "check_estimator", "check_streams", "open_estimator"]
+__all__ = [
+    "ESTIMATORS",
+    "DepthEstimate",
+    "DepthEstimator",
+    "EstimatorKind",
+    "Need",
+    "check_estimator",
+    "check_streams",
+    "open_estimator",
+]

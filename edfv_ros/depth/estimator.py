@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
@@ -38,13 +39,13 @@ class DepthEstimator(Protocol):
         ...
 
 
-def _reversal(rig: Rig, prior: Path | None) -> DepthEstimator:
+def _reversal(rig: Rig, prior: Path | None, model: Path | None) -> DepthEstimator:
     from edfv_ros.depth.reversal import PolarityReversal
 
     return PolarityReversal(rig.optics, rig.bins)
 
 
-def _aligned_prior(rig: Rig, prior: Path | None) -> DepthEstimator:
+def _aligned_prior(rig: Rig, prior: Path | None, model: Path | None) -> DepthEstimator:
     from edfv_ros.depth.aligned_prior import AlignedPrior
     from edfv_ros.depth.prior import MonocularPrior, load_prior
     from edfv_ros.depth.reversal import PolarityReversal
@@ -54,69 +55,90 @@ def _aligned_prior(rig: Rig, prior: Path | None) -> DepthEstimator:
     return AlignedPrior(PolarityReversal(rig.optics, rig.bins), monocular, rig.bins)
 
 
+class Need(Enum):
+    """What an estimator does with a file that a user may give it."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    NEEDED = "needed"
+
+
 @dataclass(frozen=True, slots=True)
 class EstimatorKind:
-    """How to make an estimator of one kind, and what it needs.
+    """How to make an estimator of one kind, and which files it takes.
 
     Attributes:
-        make: from a rig and, where ``needs_prior``, the path of a prior file.
-        needs_prior: it looks at frames through a monocular prior.
+        make: from a rig, the path of a prior file and that of a network file; a path is None where it was not given.
+        prior: whether it takes a prior file (:mod:`~edfv_ros.depth.prior`), and with it looks at frames.
+        model: whether it takes a network file (ONNX).
     """
 
-    make: Callable[[Rig, Path | None], DepthEstimator]
-    needs_prior: bool = False
+    make: Callable[[Rig, Path | None, Path | None], DepthEstimator]
+    prior: Need = Need.NONE
+    model: Need = Need.NONE
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
     "reversal": EstimatorKind(_reversal),
-    "aligned_prior": EstimatorKind(_aligned_prior, needs_prior=True),
+    "aligned_prior": EstimatorKind(_aligned_prior, prior=Need.NEEDED),
 }
 """Estimators by the name users give."""
 
 
-def open_estimator(name: str, rig: Rig, *, prior: Path | None = None) -> DepthEstimator:
+def open_estimator(name: str, rig: Rig, *, prior: Path | None = None, model: Path | None = None) -> DepthEstimator:
     """Make the estimator called ``name`` for a rig.
 
     Args:
         name: one of :data:`ESTIMATORS`.
         rig: camera, lens and sweep.
-        prior: a prior file (:mod:`~edfv_ros.depth.prior`), for the estimators that need one.
+        prior: a prior file (:mod:`~edfv_ros.depth.prior`), for the estimators that take one.
+        model: a network file (ONNX), for the estimators that take one.
 
     Raises:
-        EdfvError: there is no such estimator, it needs a prior and has none, or the other way round, or the prior
+        EdfvError: there is no such estimator, it lacks a file that it needs or takes none of those given, or a file
             cannot be used.
     """
-    check_estimator(name, prior)
-    return ESTIMATORS[name].make(rig, prior)
+    check_estimator(name, prior, model)
+    return ESTIMATORS[name].make(rig, prior, model)
 
 
-def check_estimator(name: str, prior: Path | None) -> None:
-    """Check that there is an estimator of that name, and that it has a prior file if and only if it needs one.
+def check_estimator(name: str, prior: Path | None, model: Path | None) -> None:
+    """Check that there is an estimator of that name, has the files that it needs, and takes those that it has.
 
     Raises:
         EdfvError: it is not so.
     """
     if name not in ESTIMATORS:
         raise EdfvError(f"no estimator is called {name!r}; choose from: {', '.join(sorted(ESTIMATORS))}")
-    if ESTIMATORS[name].needs_prior and prior is None:
-        raise EdfvError(
-            f"the estimator {name} needs a prior: give a file such as config/prior_depth_anything_v2_small.yaml"
-        )
-    if prior is not None and not ESTIMATORS[name].needs_prior:
-        users = ", ".join(kind for kind, what in ESTIMATORS.items() if what.needs_prior)
-        raise EdfvError(f"the estimator {name} uses no prior, but {prior} was given: leave it out, or use {users}")
+    _check_file(name, "prior", prior, "give a file such as config/prior_depth_anything_v2_small.yaml")
+    _check_file(name, "model", model, "give an ONNX file such as `edfv model import` writes")
 
 
-def check_streams(name: str, streams: Collection[str], source: str) -> None:
-    """Check that a source has what the estimator called ``name`` looks at.
+def _check_file(name: str, what: str, given: Path | None, advice: str) -> None:
+    """Check what was given as the file that the field ``what`` of :class:`EstimatorKind` is about."""
+    needs = {kind: getattr(ESTIMATORS[kind], what) for kind in ESTIMATORS}
+    if needs[name] is Need.NEEDED and given is None:
+        raise EdfvError(f"the estimator {name} needs a {what}: {advice}")
+    if needs[name] is Need.NONE and given is not None:
+        users = " or ".join(kind for kind, need in needs.items() if need is not Need.NONE)
+        remedy = f"leave it out, or use {users}" if users else "leave it out"
+        raise EdfvError(f"the estimator {name} uses no {what}, but {given} was given: {remedy}")
+
+
+def check_streams(name: str, streams: Collection[str], source: str, *, prior: Path | None = None) -> None:
+    """Check that a source has what the estimator called ``name`` looks at: with a prior, frames.
 
     Args:
         name: one of :data:`ESTIMATORS`.
         streams: of the source, as in :class:`~edfv_ros.events.SourceInfo`.
         source: its name, for the message.
+        prior: the prior file that the estimator was given.
 
     Raises:
-        SourceError: it has no frames, and the estimator needs them.
+        SourceError: it has no frames, and the prior needs them.
     """
-    if ESTIMATORS[name].needs_prior and "frames" not in streams:
+    if prior is None or "frames" in streams:
+        return
+    if ESTIMATORS[name].prior is Need.NEEDED:
         raise SourceError(f"{source}: it has no frames, which the estimator {name} needs: use the estimator reversal")
+    raise SourceError(f"{source}: it has no frames, which the prior {prior} needs: leave the prior out")

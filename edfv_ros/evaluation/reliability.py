@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from edfv_ros.depth import ESTIMATORS, DepthEstimate, open_estimator
+from edfv_ros.depth import ESTIMATORS, DepthEstimate, check_streams, open_estimator
 from edfv_ros.errors import EdfvError, SourceError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
 from edfv_ros.events import Capture
@@ -49,7 +49,7 @@ def reliability(
 
 
 def estimates(
-    folder: Path, estimator: str, prior: Path | None = None
+    folder: Path, estimator: str, prior: Path | None = None, model: Path | None = None
 ) -> Iterator[tuple[DepthEstimate, NDArray[np.float32], VergenceBins, NDArray[np.uint16]]]:
     """Estimate, truth [H, W], bins and event counts [H, W] of every sweep of a recording that has ground truth."""
     recording = open_recording(folder)
@@ -57,8 +57,9 @@ def estimates(
         raise SourceError(f"{folder}: there is no depth_gt.npy to compare with")
     rig = recording.rig
     truths_m = load_depth_gt(recording.files.depth_gt, rig)
-    depth_estimator = open_estimator(estimator, rig, prior=prior)
+    depth_estimator = open_estimator(estimator, rig, prior=prior, model=model)
     with Capture(str(recording.files.events)) as capture:
+        check_streams(estimator, capture.info.streams, str(recording.files.events), prior=prior)
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         for snapshot in pair_ahead(snapshots(rig, capture, open_sweeps(rig, folder), ring=ring)):
             truth_m = depth_gt_of_sweep(truths_m, snapshot.index)
@@ -72,14 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edfv_ros.evaluation.reliability", description=__doc__)
     parser.add_argument("recordings", nargs="+", type=Path, metavar="RECORDING", help="sweep recordings with truth")
     parser.add_argument("--estimator", default="reversal", choices=sorted(ESTIMATORS))
-    parser.add_argument("--prior", type=Path, metavar="FILE", help="prior file, for an estimator that needs one")
+    parser.add_argument("--prior", type=Path, metavar="FILE", help="prior file, for an estimator that takes one")
+    parser.add_argument("--model", type=Path, metavar="FILE", help="network file, for an estimator that takes one")
     options = parser.parse_args(arguments)
     accuracy = Table("recording", "sweep", "supported", "confident", "median bins", "delta1", "dense known", "delta1")
     totals = np.zeros((2, len(CONFIDENCE_EDGES) - 1), np.int64)
     try:
         for folder in options.recordings:
             for index, (estimate, truth_m, bins, event_count) in enumerate(
-                estimates(folder, options.estimator, options.prior)
+                estimates(folder, options.estimator, options.prior, options.model)
             ):
                 metrics = depth_metrics(estimate, truth_m, bins, event_count)
                 accuracy.add_row(

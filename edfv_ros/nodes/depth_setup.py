@@ -82,7 +82,8 @@ class DepthSetup:
         """Called by the pipeline; a source that lacks what the estimator looks at is closed again."""
         capture = Capture(uri, real_time=self.recording is not None)
         try:
-            check_streams(self.parameters.estimator, capture.info.streams, uri)
+            parameters = self.parameters
+            check_streams(parameters.estimator, capture.info.streams, uri, prior=_file(parameters.prior))
         except EdfvError:
             capture.close()
             raise
@@ -107,7 +108,7 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     """
     parameters.require_path()
     _require_device(parameters.device)
-    rig_path = Path(parameters.rig).expanduser() if parameters.rig else None
+    rig_path = _file(parameters.rig)
     recording, uri = None, ""
     if parameters.source == "file":
         opened = open_recording(Path(parameters.path).expanduser(), rig_path)
@@ -130,8 +131,12 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
 
 
 def _open_estimator(parameters: DepthParameters, rig: Rig) -> DepthEstimator:
-    prior = Path(parameters.prior).expanduser() if parameters.prior else None
-    return open_estimator(parameters.estimator, rig, prior=prior)
+    prior, model = _file(parameters.prior), _file(parameters.model)
+    return open_estimator(parameters.estimator, rig, prior=prior, model=model)
+
+
+def _file(parameter: str) -> Path | None:
+    return Path(parameter).expanduser() if parameter else None
 
 
 def _require_device(device: str) -> None:

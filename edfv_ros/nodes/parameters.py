@@ -69,6 +69,10 @@ class DepthParameters:
         "For estimator aligned_prior: path of the prior file, which names a monocular depth network (ONNX) and how to "
         "use it.",
     )
+    model: str = _parameter(
+        "",
+        "For estimators that are networks: path of the ONNX file. Empty takes the one that comes with the estimator.",
+    )
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
     )
