@@ -48,10 +48,12 @@ class DepthLikelihood:
     Args:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter.
         bins: the vergence axis.
+        candidates: how many; half a bin apart if None.
     """
 
-    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins) -> None:
-        self.candidates = np.arange(-MARGIN_BINS, bins.count - 1 + MARGIN_BINS + STEP_BINS / 2, STEP_BINS)
+    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins, candidates: int | None = None) -> None:
+        count = round((bins.count - 1 + 2 * MARGIN_BINS) / STEP_BINS) + 1 if candidates is None else candidates
+        self.candidates = np.linspace(-MARGIN_BINS, bins.count - 1 + MARGIN_BINS, count)
         self._blas = ThreadpoolController()
         self._buffers = Buffers()
         self._models = band_models(blur_slope_px_per_dpt, bins, tuple(self.candidates.tolist()), BANDS_PX, NOISE_RATIO)

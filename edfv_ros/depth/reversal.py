@@ -7,14 +7,11 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth.aggregate import aggregate
 from edfv_ros.depth.estimator import DepthEstimate
-from edfv_ros.depth.likelihood import CELL_PX, STEP_BINS, Buffers, DepthLikelihood
-from edfv_ros.depth.reconstruct import add_intensity_change
+from edfv_ros.depth.evidence import FocusEvidence
+from edfv_ros.depth.likelihood import CELL_PX, STEP_BINS, Buffers
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.volume import SweepSnapshot
-
-SPREAD_BLUR_PX = 1.5
-"""An event is laid back over at most the time in which the blur grows by this much."""
 
 SMALL_STEP_COST = 0.3
 JUMP_COST = 1.0
@@ -55,18 +52,11 @@ class PolarityReversal:
     def __init__(self, optics: ThinLens, bins: VergenceBins) -> None:
         self._bins = bins
         self._buffers = Buffers()
-        self._likelihood = DepthLikelihood(optics.blur_slope_px_per_dpt, bins)
-        slope_px_per_bin = optics.blur_slope_px_per_dpt * bins.width_dpt
-        self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, bins.count / 4))
+        self._evidence = FocusEvidence(optics.blur_slope_px_per_dpt, bins)
 
     def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:
-        volumes = snapshot.volumes
-        bins, height, width = volumes[0].counts.shape
-        change = self._buffers.get("change", height, width, bins)
-        change[:] = 0.0
-        for volume in volumes:
-            add_intensity_change(volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(volumes), change)
-        score = self._likelihood(change)
+        score = self._evidence(*((volume.counts, volume.sweep.direction) for volume in snapshot.volumes)).score
+        height, width = snapshot.latest.counts.shape[1:]
         cost = self._buffers.get("cost", *score.shape)
         aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
@@ -83,7 +73,7 @@ class PolarityReversal:
         self, position: NDArray[np.float32], confidence: NDArray[np.float32], spread: NDArray[np.float32]
     ) -> DepthEstimate:
         """Turn label positions into dioptres and metres; what is too doubtful becomes unknown."""
-        candidates = self._likelihood.candidates
+        candidates = self._evidence.candidates
         vergence_dpt = self._bins.vergence_dpt(candidates[0] + position * STEP_BINS).astype(np.float32)
         unknown = (confidence < MIN_CONFIDENCE) | (vergence_dpt <= 0)
         vergence_dpt[unknown] = np.nan

@@ -1,0 +1,161 @@
+"""What the network is given, the same at run time and in training: arrays that no rig's sizes or units are left in."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import cv2
+import numba as nb
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.volume.same import neighbourhood_events, robust_unit, same_mask
+
+BINS = 32
+"""Vergence bins of the volume that the network sees, whatever the rig's."""
+
+CANDIDATES = 2 * BINS + 1
+"""Candidate vergences: the edges and the centres of the bins, from the far end of the sweep to the near one."""
+
+CELL_PX = 2
+"""The likelihood and the distribution have a place for each cell of 2x2 pixels."""
+
+SCORE_FLOOR = -4.0
+"""Log likelihoods per bin further below the best candidate's than this say no more."""
+
+NORMALISING_SIGMA_PX = 8.0
+"""The volume is divided by its own strength in this neighbourhood, which takes contrast and threshold out of it."""
+
+_WEAKEST = 0.02  # share of the picture's mean square that counts as no signal
+_LARGEST = 4.0
+_EVENTS_OF_UNIT = 4.0  # a density of e^4 - 1 = 54 events a pixel is 1
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Places of the guide channels.
+
+    ``DENSITY`` is the logarithm of the number of events, ``SAME`` the mask of pixels with texture and events, ``IMAGE``
+    the frame and ``PRIOR`` the relative vergence, both from -0.5 to 0.5 and 0 where there is none, as the flags
+    ``HAS_IMAGE`` and ``HAS_PRIOR`` tell.
+    """
+
+    DENSITY: ClassVar[int] = 0
+    SAME: ClassVar[int] = 1
+    IMAGE: ClassVar[int] = 2
+    HAS_IMAGE: ClassVar[int] = 3
+    PRIOR: ClassVar[int] = 4
+    HAS_PRIOR: ClassVar[int] = 5
+    COUNT: ClassVar[int] = 6
+
+
+CONDITIONS = 3
+"""How many: log2 of the blur slope in pixels per bin of 32, whether there is an up-sweep, and whether a down-sweep."""
+
+
+def score_input(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log likelihoods below the best candidate's, for the network.
+
+    Args:
+        score: float32 [rows, columns, CANDIDATES], see :class:`~edfv_ros.depth.evidence.Evidence`.
+
+    Returns:
+        float32 [CANDIDATES, rows, columns], 0 at the best candidate.
+    """
+    out = np.empty((score.shape[2], *score.shape[:2]), np.float32)
+    _below_best(score, np.float32(SCORE_FLOOR), out)
+    return out
+
+
+def volume_input(change: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """The intensity change of the sweep in units of its own strength.
+
+    Args:
+        change: float32 [H, W, BINS], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        rows, columns: cells; what lies beyond the image is 0.
+
+    Returns:
+        float32 [BINS, rows * CELL_PX, columns * CELL_PX].
+    """
+    energy = np.empty(change.shape[:2], np.float32)
+    _mean_square(change, energy)
+    weakest = _WEAKEST * float(energy.mean()) + 1e-12
+    energy = cv2.GaussianBlur(energy, (0, 0), NORMALISING_SIGMA_PX) + np.float32(weakest)
+    out = np.zeros((change.shape[2], rows * CELL_PX, columns * CELL_PX), np.float32)
+    _normalise(change, (1.0 / np.sqrt(energy)).astype(np.float32), np.float32(_LARGEST), out)
+    return out
+
+
+def guide_input(
+    event_count: NDArray[np.uint16],
+    image: NDArray[np.uint8] | None,
+    prior: NDArray[np.float32] | None,
+    rows: int,
+    columns: int,
+) -> NDArray[np.float32]:
+    """What may steer the filling in.
+
+    Args:
+        event_count: uint16 [H, W], events of all sweeps that the evidence is of.
+        image: uint8 [H, W], a frame in any focus, or None.
+        prior: float32 [H, W], relative vergence from 0 (far) to 1 (near), or None.
+        rows, columns: cells; what lies beyond the image is 0.
+
+    Returns:
+        float32 [Guide.COUNT, rows * CELL_PX, columns * CELL_PX].
+    """
+    height, width = event_count.shape
+    out = np.zeros((Guide.COUNT, rows * CELL_PX, columns * CELL_PX), np.float32)
+    inside = out[:, :height, :width]
+    inside[Guide.DENSITY] = np.log1p(neighbourhood_events(event_count)) / np.float32(_EVENTS_OF_UNIT)
+    inside[Guide.SAME] = same_mask(event_count, image)
+    if image is not None:
+        inside[Guide.IMAGE] = robust_unit(np.sqrt(image.astype(np.float32))) - np.float32(0.5)
+        inside[Guide.HAS_IMAGE] = 1.0
+    if prior is not None:
+        inside[Guide.PRIOR] = np.clip(prior, 0.0, 1.0) - np.float32(0.5)
+        inside[Guide.HAS_PRIOR] = 1.0
+    return out
+
+
+def conditions_input(slope_px_per_bin: float, *, up: bool, down: bool) -> NDArray[np.float32]:
+    """The conditions, float32 [CONDITIONS].
+
+    Args:
+        slope_px_per_bin: growth of the blur's diameter over one of 32 bins.
+        up, down: which sweeps the evidence is of.
+    """
+    return np.array([np.log2(slope_px_per_bin), up, down], np.float32)
+
+
+@nb.njit(nogil=True, cache=True)
+def _below_best(score: NDArray[np.float32], floor: np.float32, out: NDArray[np.float32]) -> None:
+    rows, columns, candidates = score.shape
+    best = np.empty(columns, np.float32)
+    for y in range(rows):
+        for x in range(columns):
+            best[x] = score[y, x].max()
+        for c in range(candidates):
+            for x in range(columns):
+                out[c, y, x] = max(score[y, x, c] - best[x], floor)
+
+
+@nb.njit(nogil=True, cache=True)
+def _mean_square(change: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    height, width, bins = change.shape
+    for y in range(height):
+        for x in range(width):
+            total = np.float32(0.0)
+            for b in range(bins):
+                total += change[y, x, b] * change[y, x, b]
+            out[y, x] = total / bins
+
+
+@nb.njit(nogil=True, cache=True)
+def _normalise(
+    change: NDArray[np.float32], gain: NDArray[np.float32], largest: np.float32, out: NDArray[np.float32]
+) -> None:
+    height, width, bins = change.shape
+    for y in range(height):
+        for b in range(bins):
+            for x in range(width):
+                out[b, y, x] = min(max(gain[y, x] * change[y, x, b], -largest), largest)

@@ -1,0 +1,61 @@
+"""What the events of a sweep say about each candidate vergence: the input of every estimator that fills in the rest."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edfv_ros.depth.likelihood import Buffers, DepthLikelihood
+from edfv_ros.depth.reconstruct import add_intensity_change
+from edfv_ros.optics import VergenceBins
+
+SPREAD_BLUR_PX = 1.5
+"""An event is laid back over at most the time in which the blur grows by this much."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Intensity change and likelihood; both are overwritten by the next sweep.
+
+    Attributes:
+        change: float32 [H, W, bins], change of log intensity per bin in contrast thresholds.
+        score: float32 [rows, columns, candidates] for cells of 2x2 pixels, log likelihood per bin up to a constant.
+            Cells beyond the image continue it: there are an even number of rows and columns.
+    """
+
+    change: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+
+class FocusEvidence:
+    """Rebuilds the intensity change of a sweep and scores the candidates by it.
+
+    Args:
+        blur_slope_px_per_dpt: growth of the circle of confusion's diameter; it is all that is asked of the lens.
+        bins: the vergence axis of the volumes.
+        candidates: how many; half a bin apart if None.
+
+    Attributes:
+        candidates: float64 [candidates], bin positions.
+        slope_px_per_bin: growth of the circle of confusion's diameter.
+    """
+
+    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins, candidates: int | None = None) -> None:
+        self.slope_px_per_bin = blur_slope_px_per_dpt * bins.width_dpt
+        self._likelihood = DepthLikelihood(blur_slope_px_per_dpt, bins, candidates)
+        self.candidates = self._likelihood.candidates
+        self._buffers = Buffers()
+        self._spread_bins = float(np.clip(SPREAD_BLUR_PX / self.slope_px_per_bin, 1.0, bins.count / 4))
+
+    def __call__(self, *volumes: tuple[NDArray[np.int16], int]) -> Evidence:
+        """Take the evidence of one sweep, or of an up-sweep and a down-sweep together.
+
+        Args:
+            volumes: signed counts, int16 [bins, H, W], dI/dv; and the direction of the sweep, +1 (up) or -1.
+        """
+        bins, height, width = volumes[0][0].shape
+        change = self._buffers.get("change", height, width, bins)
+        change[:] = 0.0
+        for counts, direction in volumes:
+            add_intensity_change(counts, direction, self._spread_bins, 1.0 / len(volumes), change)
+        return Evidence(change, self._likelihood(change))

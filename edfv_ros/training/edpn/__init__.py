@@ -1,0 +1,1 @@
+"""Our network: its examples, its training, its way to ONNX."""

@@ -1,0 +1,147 @@
+"""Batches drawn from examples: which sweeps, frames and priors the network gets to see, and how they are turned."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from edfv_ros.depth.edpn_inputs import Guide, conditions_input, guide_input
+from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, Examples
+
+SINGLE_CHANCE = 0.3
+NO_FRAME_CHANCE = 0.35
+PRIOR_CHANCE = 0.4
+
+
+class Batch(NamedTuple):
+    """What a step learns from.
+
+    Attributes:
+        score, volume, guide, conditions: see :meth:`~edfv_ros.training.edpn.network.Edpn.forward`.
+        position_bins: [B, H, W], the truth, NaN where unknown.
+        far_bins: [B], see :func:`~edfv_ros.training.edpn.examples.record_dtype`.
+    """
+
+    score: Tensor
+    volume: Tensor
+    guide: Tensor
+    conditions: Tensor
+    position_bins: Tensor
+    far_bins: Tensor
+
+
+class _Draws(Dataset[tuple[NDArray[np.float32], ...]]):
+    """Draw number ``n`` of an endless sequence; the same number is the same draw, whoever asks."""
+
+    def __init__(self, examples: Examples, seed: int, *, augment: bool) -> None:
+        self._examples = examples
+        self._seed = seed
+        self._augment = augment
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.float32], ...]:
+        epoch, place = divmod(number, len(self._examples))
+        if not self._augment:
+            return assemble(self._examples[place], None)
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._examples))
+        return assemble(self._examples[int(order[place])], np.random.default_rng([self._seed, epoch, place, 1]))
+
+
+def assemble(record: NDArray[np.void], rng: np.random.Generator | None) -> tuple[NDArray[np.float32], ...]:
+    """Inputs and truth of one example.
+
+    Args:
+        record: the example.
+        rng: draws what is left out and how the rest is turned; with None, all there is is used as it is.
+    """
+    single = rng is not None and rng.random() < SINGLE_CHANCE
+    variant = SINGLE if single else BOTH
+    frame = record["frame"] if record["has_frame"] else None
+    if rng is not None and rng.random() < NO_FRAME_CHANCE:
+        frame = None
+    position = record["position_bins"][variant]
+    prior = simulate_prior(position, rng) if rng is not None and rng.random() < PRIOR_CHANCE else None
+    score, volume = record["score"][variant], record["volume"][variant]
+    guide = guide_input(record["event_count"][variant], frame, prior, *score.shape[1:])
+    conditions = conditions_input(
+        float(record["slope_px_per_bin"]),
+        up=not single or bool(record["single_up"]),
+        down=not single or not record["single_up"],
+    )
+    maps = [score.astype(np.float32), volume.astype(np.float32) * np.float32(VOLUME_UNIT), guide, position]
+    if rng is not None:
+        maps = _turned(maps, rng)
+        if rng.random() < 0.5:  # a picture and its negative are equally deep
+            maps[1] = -maps[1]
+            maps[2][Guide.IMAGE] *= -1
+    return *map(np.ascontiguousarray, maps), conditions, np.asarray(record["far_bins"])
+
+
+def simulate_prior(position_bins: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """What a monocular network might make of the scene: the order of depths, bent, blurred, and wrong in places.
+
+    Args:
+        position_bins: float32 [H, W], the truth, NaN where unknown.
+        rng: draws how wrong it is.
+
+    Returns:
+        float32 [H, W], relative vergence from 0 to 1.
+    """
+    height, width = position_bins.shape
+    known = np.isfinite(position_bins)
+    filled = np.where(known, position_bins, np.nanmedian(position_bins) if known.any() else 0.0).astype(np.float32)
+    low, high = np.quantile(filled, (0.02, 0.98))
+    relative = np.clip((filled - low) / max(high - low, 1e-3), 0.0, 1.0) ** np.exp(rng.normal(0.0, 0.4))
+    coarse = rng.normal(size=rng.integers(2, 7, size=2)).astype(np.float32)
+    relative = relative + rng.uniform(0.0, 0.2) * cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    blur_px = rng.uniform(0.0, 3.0)
+    if blur_px > 0.3:
+        relative = cv2.GaussianBlur(relative, (0, 0), blur_px)
+    low, high = np.quantile(relative, (0.02, 0.98))
+    return np.clip((relative - low) / max(high - low, 1e-3), 0.0, 1.0).astype(np.float32)
+
+
+def _turned(maps: list[NDArray[np.float32]], rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    """One of the eight symmetries of a square; of a rectangle, one of its four."""
+    transposed, flipped_y, flipped_x = rng.random(3) < 0.5
+    if transposed and maps[-1].shape[0] == maps[-1].shape[1]:
+        maps = [np.swapaxes(values, -1, -2) for values in maps]
+    if flipped_y:
+        maps = [values[..., ::-1, :] for values in maps]
+    if flipped_x:
+        maps = [values[..., ::-1] for values in maps]
+    return [values.copy() for values in maps]
+
+
+def batches(
+    examples: Examples, size: int, draws: range, *, seed: int, augment: bool, workers: int = 1
+) -> Iterator[Batch]:
+    """Batches of consecutive draws, made ahead by other processes.
+
+    Args:
+        examples: to draw from.
+        size: of a batch.
+        draws: numbers of the draws; the same number always gives the same.
+        seed: of the sequence.
+        augment: whether things are left out and turned.
+        workers: processes.
+    """
+    loader = DataLoader(
+        _Draws(examples, seed, augment=augment),
+        batch_size=size,
+        sampler=draws,
+        num_workers=workers,
+        collate_fn=_collate,
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
+
+
+def _collate(items: list[tuple[NDArray[np.float32], ...]]) -> Batch:
+    score, volume, guide, position, conditions, far = zip(*items, strict=True)
+    stacked = (torch.from_numpy(np.stack(values)) for values in (score, volume, guide, conditions, position, far))
+    return Batch(*stacked)

@@ -1,0 +1,139 @@
+"""What the network is taught: where the surface is, how sharp its edges are, and how sure to be."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX
+from edfv_ros.training.edpn.network import FIRST_BINS, STEP_BINS, Prediction
+
+BEYOND_BINS = 1.0
+"""A surface further out of the sweep than this leaves no trace of where it is; only that it is beyond an end."""
+
+TRIMMED = 0.1
+"""Share of the largest errors that is left out: Bochkovskii et al., "Depth Pro", 2024, trims a fifth of real data's."""
+
+WEIGHTS = {
+    "distribution": 1.0,
+    "coarser": 0.2,
+    "sparse": 0.1,
+    "likelihood": 0.5,
+    "error": 0.5,
+    "relative": 1.0,
+    "edges": 0.3,
+}
+
+_SCALES = 3  # of the derivative losses
+_LARGEST_RELATIVE = 1.0
+
+
+class Losses(NamedTuple):
+    """The weighted sum, and its parts for those who watch."""
+
+    total: Tensor
+    parts: dict[str, float]
+
+
+def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same: Tensor) -> Losses:
+    """Compare a prediction with the truth.
+
+    - ``distribution``: cross-entropy of each cell's distribution, ``coarser``: of the coarser scales' (the paper's
+      losses on four decoder scales), ``sparse``: once more within the SAME mask (the paper's sparse loss).
+    - ``likelihood``: negative log likelihood of a Laplace distribution, which makes the uncertainty honest.
+    - ``error``: trimmed mean absolute error in vergence (Depth Pro), ``relative``: the same relative to the vergence,
+      which is relative depth to first order.
+    - ``edges``: Scharr and Laplace derivatives of the error at several scales (Depth Pro).
+
+    Args:
+        prediction: of the network.
+        position_bins: [B, H, W], NaN where unknown.
+        far_bins: [B], vergence of the far end in bin widths.
+        same: [B, H, W], 1 in the SAME mask.
+    """
+    position = prediction.position_bins.float()
+    known = torch.isfinite(position_bins)
+    inside = known & (position_bins > FIRST_BINS - BEYOND_BINS) & (position_bins < BINS - 1 - FIRST_BINS + BEYOND_BINS)
+    truth = torch.where(known, position_bins, position.detach()).clamp(FIRST_BINS, BINS - 1 - FIRST_BINS)
+    weight = inside.float()
+    error = torch.where(inside, position - truth, torch.zeros_like(position))
+    distance = error.abs()
+    scale = prediction.log_scale.float()
+    vergence_bins = (truth + 0.5 + far_bins[:, None, None]).clamp_min(0.25)
+    relative = (distance / vergence_bins).clamp_max(_LARGEST_RELATIVE)
+    crosses = [_cross_entropy(logits, truth, known) for logits in prediction.logits]
+    finest, finest_weight = crosses[-1]
+    cell_same = F.max_pool2d(same[:, None], CELL_PX)[:, 0] * finest_weight
+    parts = {
+        "distribution": _mean(finest, finest_weight),
+        "coarser": torch.stack([_mean(*cross) for cross in crosses[:-1]]).mean(),
+        "sparse": _mean(finest, cell_same),
+        "likelihood": _mean(distance.clamp_max(8.0) * torch.exp(-scale) + scale, weight),
+        "error": _trimmed(distance, inside),
+        "relative": _mean(relative, weight),
+        "edges": _derivatives(error, weight),
+    }
+    total = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
+    return Losses(total, {name: float(value.detach()) for name, value in parts.items()})
+
+
+def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the cells of a scale, [B, h, w], and the share of each that is known.
+
+    The truth of a cell is the mixture of its pixels', each shared between the two candidates next to it.
+    """
+    logits = logits.float()
+    rows, columns = logits.shape[2:]
+    factor = round(truth.shape[1] / rows)
+    place = (truth - FIRST_BINS) / STEP_BINS
+    low = place.floor().clamp(0, CANDIDATES - 2)
+    part = place - low
+    log_partition = torch.logsumexp(logits, 1)
+    total = torch.zeros_like(log_partition)
+    weight = torch.zeros_like(log_partition)
+    step = max(factor // 2, 1)  # four pixels stand for a cell
+    offsets = range(step // 2, factor, step)
+    for y in offsets:
+        for x in offsets:
+            index, share, there = (_sampled(value, y, x, factor, rows, columns) for value in (low, part, known.float()))
+            at = index.long()[:, None]
+            near = torch.gather(logits, 1, torch.cat((at, at + 1), 1))
+            expected = (1 - share) * near[:, 0] + share * near[:, 1]
+            total = total + there * (log_partition - expected)
+            weight = weight + there
+    return total / weight.clamp_min(1.0), weight / len(offsets) ** 2
+
+
+def _sampled(value: Tensor, y: int, x: int, factor: int, rows: int, columns: int) -> Tensor:
+    taken = value[:, y::factor, x::factor]
+    return F.pad(taken, (0, columns - taken.shape[2], 0, rows - taken.shape[1]))
+
+
+def _mean(value: Tensor, weight: Tensor) -> Tensor:
+    return (value * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def _trimmed(distance: Tensor, inside: Tensor) -> Tensor:
+    """Mean without the largest errors of the batch."""
+    values = distance[inside]
+    if not len(values):
+        return distance.sum() * 0.0
+    limit = torch.quantile(values.detach()[:: max(1, len(values) // 100_000)], 1.0 - TRIMMED)
+    return values[values <= limit].sum() / max(len(values), 1)
+
+
+def _derivatives(error: Tensor, weight: Tensor) -> Tensor:
+    """Derivatives of the error are those of the prediction minus those of the truth."""
+    scharr = torch.tensor([[-3.0, 0.0, 3.0], [-10.0, 0.0, 10.0], [-3.0, 0.0, 3.0]], device=error.device) / 32.0
+    laplace = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]], device=error.device) / 4.0
+    kernels = torch.stack((scharr, scharr.T, laplace))[:, None]
+    error, weight = error[:, None].clamp(-4.0, 4.0), weight[:, None]
+    total = error.new_zeros(())
+    for _ in range(_SCALES):
+        usable = 1.0 - F.max_pool2d(1.0 - weight, 3, 1)
+        total = total + _mean(F.conv2d(error, kernels).abs().mean(1, keepdim=True), usable)
+        weight = F.avg_pool2d(weight, 2)
+        error = F.avg_pool2d(error, 2)
+        weight = (weight > 0.99).float()
+    return total / _SCALES

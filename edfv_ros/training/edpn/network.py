@@ -1,0 +1,195 @@
+"""The network: evidence of the events in, prompted scale by scale into a picture of the scene; depth out.
+
+What it keeps of the published method (Li et al., NeurIPS 2025): a sparse metric branch, here the likelihood of the
+candidate vergences, which needs no training; the SAME mask, which gates it; a dense branch that is prompted by it at
+every scale; a distribution over vergence. What is new: the evidence reaches the output at every scale through learned
+gates (so that an untrained network is already an estimator), everything is convolutional, and rigs differ for it in
+nothing but one number, the blur slope.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, Guide
+
+WIDTHS = (24, 40, 64, 96, 96)
+"""Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
+
+WINDOW = 3
+"""Candidates on either side of the most probable one that the expectation is taken over: a bimodal distribution has
+no surface at its mean."""
+
+FIRST_GAIN = 6.0
+"""Log likelihood per bin to log probability, before training."""
+
+STEP_BINS = BINS / (CANDIDATES - 1)
+FIRST_BINS = -0.5
+
+_LEAST_GATE = 1e-3
+
+
+class Prediction(NamedTuple):
+    """What the network says.
+
+    Attributes:
+        position_bins: [B, H, W], vergence in bins of 32: -0.5 is the far end of the sweep, 31.5 the near one.
+        log_scale: [B, H, W], logarithm of the scale of a Laplace distribution of its error, in bins.
+        logits: of the candidates, [B, CANDIDATES, h, w], from the coarsest scale to cells of 2x2 pixels.
+    """
+
+    position_bins: Tensor
+    log_scale: Tensor
+    logits: tuple[Tensor, ...]
+
+
+class Edpn(nn.Module):
+    """Fully convolutional, for pictures of any even size.
+
+    Args:
+        widths: channels at each scale, from cells of 2x2 pixels on.
+    """
+
+    def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
+        super().__init__()
+        first = widths[0]
+        self.volume_stem = _Conv(BINS, first // 2, stride=2)
+        self.guide_stem = _Conv(Guide.COUNT + CONDITIONS, first // 2, stride=2)
+        self.gate = nn.Conv2d(3, 1, 1)
+        self.down = nn.ModuleList(_Conv(a, b, stride=2) for a, b in pairwise(widths))
+        self.prompts = nn.ModuleList(
+            nn.Conv2d((2 if scale else 1) * CANDIDATES + 1, width, 1) for scale, width in enumerate(widths)
+        )
+        self.encoders = nn.ModuleList(_Block(width) for width in widths)
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
+        self.decoders = nn.ModuleList(_Block(width) for width in widths[:-1])
+        self.readouts = nn.ModuleList(_Readout(width) for width in widths)
+        self.detail = nn.Conv2d(first, 9 * 4, 1)
+        self.doubt = nn.Sequential(_Conv(first + 1, first), nn.Conv2d(first, 4, 1))
+
+    def forward(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> Prediction:
+        """Predict.
+
+        Args:
+            score: [B, CANDIDATES, h, w], see :func:`~edfv_ros.depth.edpn_inputs.score_input`.
+            volume: [B, BINS, 2 h, 2 w].
+            guide: [B, Guide.COUNT, 2 h, 2 w].
+            conditions: [B, CONDITIONS].
+        """
+        metric = self._metric_pyramid(score, guide)
+        everywhere = conditions[:, :, None, None] + torch.zeros_like(guide[:, :1])
+        dense = torch.cat((self.volume_stem(volume), self.guide_stem(torch.cat((guide, everywhere), 1))), 1)
+        features = []
+        for scale, prompt in enumerate(self.prompts):
+            if scale:
+                dense = self.down[scale - 1](dense)
+            dense = self.encoders[scale](F.relu(dense + prompt(metric[scale].prompt)))
+            features.append(dense)
+        logits = self.readouts[-1](dense, metric[-1].score, None)
+        all_logits = [logits]
+        for scale in range(len(features) - 2, -1, -1):
+            dense = features[scale] + _doubled(self.up[scale](dense), features[scale])
+            dense = self.decoders[scale](F.relu(dense))
+            logits = self.readouts[scale](dense, metric[scale].score, logits)
+            all_logits.append(logits)
+        position, mass = _mode(logits)
+        log_scale = F.pixel_shuffle(self.doubt(torch.cat((dense, mass), 1)), CELL_PX)
+        position = _sharpened(position, self.detail(dense))
+        return Prediction(position[:, 0], log_scale[:, 0].clamp(-4.0, 4.0), tuple(all_logits))
+
+    def _metric_pyramid(self, score: Tensor, guide: Tensor) -> "list[_Metric]":
+        """The evidence at each scale: cells vouch for their neighbourhood as far as the gate trusts them."""
+        support = F.avg_pool2d(guide[:, (Guide.DENSITY, Guide.SAME)], CELL_PX)
+        gate = torch.sigmoid(self.gate(torch.cat((support, score.mean(1, keepdim=True)), 1)))
+        gated = score * gate
+        pyramid = [_Metric(score, torch.cat((gated, gate), 1))]
+        while len(pyramid) < len(self.prompts):
+            gated, gate = _halved(gated), _halved(gate)
+            score = gated / (gate + _LEAST_GATE)
+            probability = torch.softmax(FIRST_GAIN * score, 1) * gate
+            pyramid.append(_Metric(score, torch.cat((gated, probability, gate), 1)))
+        return pyramid
+
+
+class _Metric(NamedTuple):
+    score: Tensor
+    prompt: Tensor
+
+
+class _Conv(nn.Sequential):
+    """3x3 convolution, batch normalisation, rectifier."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        )
+
+
+class _Block(nn.Module):
+    """Residual block (He et al., CVPR 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = _Conv(width, width)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+class _Readout(nn.Module):
+    """Logits of a scale: what the coarser one says, the evidence of this one, and a correction, each with its gate."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gains = nn.Conv2d(width, 2, 1)
+        self.correction = nn.Conv2d(width, CANDIDATES, 1)
+        for layer in (self.gains, self.correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, features: Tensor, score: Tensor, coarser: Tensor | None) -> Tensor:
+        gains = torch.exp(self.gains(features).clamp(-4.0, 3.0))
+        logits = torch.addcmul(self.correction(features), FIRST_GAIN * gains[:, :1], score)
+        if coarser is not None:
+            logits = torch.addcmul(logits, gains[:, 1:], _doubled(coarser, score, mode="bilinear"))
+        return logits
+
+
+def _halved(x: Tensor) -> Tensor:
+    return F.avg_pool2d(x, 2, ceil_mode=True)
+
+
+def _doubled(x: Tensor, like: Tensor, mode: str = "nearest") -> Tensor:
+    """Twice the size, cut to that of ``like``."""
+    align = {"align_corners": False} if mode == "bilinear" else {}
+    x = F.interpolate(x, scale_factor=2, mode=mode, **align)  # type: ignore[arg-type]
+    return x[:, :, : like.shape[2], : like.shape[3]]
+
+
+def _mode(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Expectation about the most probable candidate, [B, 1, h, w] in bins, and the log probability of being there."""
+    best = logits.argmax(1, keepdim=True)
+    offsets = torch.arange(-WINDOW, WINDOW + 1, device=logits.device)[None, :, None, None]
+    index = (best + offsets).clamp(0, CANDIDATES - 1)
+    near = torch.gather(logits, 1, index).float()
+    weight = torch.softmax(near, 1)
+    position = FIRST_BINS + STEP_BINS * (weight * index).sum(1, keepdim=True)
+    mass = torch.logsumexp(near, 1, keepdim=True) - torch.logsumexp(logits.float(), 1, keepdim=True)
+    return position, mass
+
+
+def _sharpened(position: Tensor, detail: Tensor) -> Tensor:
+    """Pixels from cells, [B, 1, 2 h, 2 w]: each is a convex combination of the 3x3 cells around it.
+
+    Teed and Deng, "RAFT", ECCV 2020, section 3.2.
+    """
+    height, width = position.shape[2:]
+    padded = F.pad(position, (1, 1, 1, 1), mode="replicate")
+    around = torch.cat([padded[:, :, y : y + height, x : x + width] for y in range(3) for x in range(3)], 1)
+    batch = detail.shape[0]
+    weights = torch.softmax(detail.reshape(batch, 9, 4, height, width), 1)
+    return F.pixel_shuffle((weights * around[:, :, None]).sum(1), CELL_PX)
