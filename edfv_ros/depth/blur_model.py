@@ -19,6 +19,7 @@ from edfv_ros.optics import VergenceBins
 
 _FREQUENCIES = 80
 _PIXEL_APERTURE_SIGMA_PX = 0.3
+_DEFOCUS_DIGITS = 9
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,8 @@ def band_models(
     frequency = np.linspace(0.5 / _FREQUENCIES, 0.5, _FREQUENCIES)
     edges = np.arange(bins.count + 1) - 0.5
     defocus_px = slope_px_per_bin * (edges[None, :] - np.array(candidates)[:, None])
-    transfer = disc_transfer(np.pi * frequency[:, None, None] * defocus_px[None])
+    distinct_px, place = np.unique(defocus_px.round(_DEFOCUS_DIGITS), return_inverse=True)  # a candidate is like the next
+    transfer = disc_transfer(np.pi * frequency[:, None] * distinct_px)[:, place.reshape(defocus_px.shape)]
     change = np.diff(transfer, axis=2)  # [frequency, candidate, bin]
     models = []
     for band_px in bands_px:
