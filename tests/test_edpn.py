@@ -1,0 +1,190 @@
+"""What our network is given and what becomes of its answer; the network itself is not asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edfv_ros.depth.edpn import MIN_CONFIDENCE, EventDepthPrompting, in_bins
+from edfv_ros.depth.edpn_inputs import (
+    BINS,
+    CANDIDATES,
+    SCORE_FLOOR,
+    Guide,
+    conditions_input,
+    guide_input,
+    score_input,
+    volume_input,
+)
+from edfv_ros.depth.evidence import FocusEvidence
+from edfv_ros.events import EVENT_DTYPE, Frame
+from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.optics import VergenceBins
+from edfv_ros.rig import Rig, load_rig
+from edfv_ros.volume import SweepSnapshot, SweepVolume, VolumeRing
+
+CONFIG = Path(__file__).parents[1] / "config"
+WIDTH, HEIGHT = 50, 38
+ROWS, COLUMNS = 20, 26
+
+Floats = NDArray[np.float32]
+
+
+class Answer:
+    """Gives the same answer to all and remembers what it was shown."""
+
+    def __init__(self, position_bins: float, scale_bins: float) -> None:
+        self.shown: tuple[Floats, ...] = ()
+        self._values = position_bins, scale_bins
+
+    def __call__(self, *inputs: Floats) -> tuple[Floats, Floats]:
+        self.shown = inputs
+        position, scale = (np.full((2 * ROWS, 2 * COLUMNS), value, np.float32) for value in self._values)
+        return position, scale
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return load_rig(CONFIG / "rig.yaml")
+
+
+def sweep_volume(bins: VergenceBins, *, up: bool) -> SweepVolume:
+    """A sweep in which random pixels fire at random times."""
+    rng = np.random.default_rng(int(up))
+    events = np.zeros(20_000, EVENT_DTYPE)
+    events["timestamp"] = np.sort(rng.integers(0, 100_000, len(events)))
+    events["x"], events["y"] = rng.integers(WIDTH, size=len(events)), rng.integers(HEIGHT, size=len(events))
+    events["polarity"] = rng.integers(2, size=len(events))
+    ring = VolumeRing(bins, (WIDTH, HEIGHT), slots=1)
+    ends = (bins.min_dpt, bins.max_dpt)
+    ring.open(FocusSweep(np.array([0.0, 1e5]), np.array(ends if up else ends[::-1])))
+    ring.accumulate(events)
+    return ring.close()
+
+
+def snapshot(bins: VergenceBins, directions: tuple[bool, ...], frame: Frame | None = None) -> SweepSnapshot:
+    latest, *others = (sweep_volume(bins, up=up) for up in directions)
+    return SweepSnapshot(0, latest, others[0] if others else None, frame)
+
+
+def test_scores_are_relative_to_the_best() -> None:
+    score = np.random.default_rng(0).normal(0.0, 3.0, (4, 6, CANDIDATES)).astype(np.float32)
+    expected = np.maximum(score - score.max(axis=2, keepdims=True), SCORE_FLOOR).transpose(2, 0, 1)
+    np.testing.assert_array_equal(score_input(score), expected)
+
+
+def test_the_volume_has_no_contrast_left_in_it() -> None:
+    change = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, BINS)).astype(np.float32)
+    change[:, WIDTH // 2 :] *= 20.0
+    volume = volume_input(change, ROWS, COLUMNS)
+    assert volume.shape == (BINS, 2 * ROWS, 2 * COLUMNS)
+    np.testing.assert_allclose(volume_input(7.0 * change, ROWS, COLUMNS), volume, atol=1e-5)
+    np.testing.assert_allclose(volume_input(-change, ROWS, COLUMNS), -volume, atol=1e-5)
+    assert not volume[:, HEIGHT:].any() and not volume[:, :, WIDTH:].any()
+    right = volume[:, :HEIGHT, WIDTH - 6 : WIDTH]
+    assert np.sqrt(np.mean(right**2)) == pytest.approx(1.0, abs=0.1)
+    np.testing.assert_array_equal(np.sign(right), np.sign(change[:, WIDTH - 6 :].transpose(2, 0, 1)))
+
+
+def test_silence_is_an_empty_volume() -> None:
+    assert not volume_input(np.zeros((HEIGHT, WIDTH, BINS), np.float32), ROWS, COLUMNS).any()
+
+
+def test_the_guide_says_what_there_is() -> None:
+    rng = np.random.default_rng(0)
+    event_count = np.full((HEIGHT, WIDTH), 9, np.uint16)
+    image = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
+    prior = rng.uniform(-0.5, 1.5, (HEIGHT, WIDTH)).astype(np.float32)
+    bare = guide_input(event_count, None, None, ROWS, COLUMNS)
+    full = guide_input(event_count, image, prior, ROWS, COLUMNS)
+    inside = np.s_[:HEIGHT, :WIDTH]
+    for guide in (bare, full):
+        assert guide.shape == (Guide.COUNT, 2 * ROWS, 2 * COLUMNS)
+        np.testing.assert_allclose(guide[Guide.DENSITY][inside], np.log(10.0) / 4.0, rtol=1e-5)
+        assert not guide[:, HEIGHT:].any() and not guide[:, :, WIDTH:].any()
+    for channel in (Guide.IMAGE, Guide.HAS_IMAGE, Guide.PRIOR, Guide.HAS_PRIOR):
+        assert not bare[channel].any()
+    for channel in (Guide.HAS_IMAGE, Guide.HAS_PRIOR):
+        assert (full[channel][inside] == 1).all()
+    np.testing.assert_allclose(full[Guide.PRIOR][inside], np.clip(prior, 0, 1) - 0.5)
+    picture = full[Guide.IMAGE][inside]
+    assert picture.min() == -0.5 and picture.max() == 0.5
+    assert np.corrcoef(picture.ravel(), np.sqrt(image.ravel()))[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("bins", [16, 32, 64, 48])
+def test_other_bins_hold_the_same_change(bins: int) -> None:
+    change = np.random.default_rng(0).normal(size=(3, 5, bins)).astype(np.float32)
+    shared = in_bins(change, BINS)
+    assert shared.shape == (3, 5, BINS)
+    sums = [some.reshape(3, 5, 16, -1).sum(axis=3) for some in (change, shared)]  # 16 divides all of these numbers
+    np.testing.assert_allclose(*sums, atol=1e-5)
+
+
+def test_an_answer_becomes_metres(rig: Rig) -> None:
+    bins = rig.bins
+    answer = Answer(position_bins=15.5, scale_bins=0.5)
+    estimate = EventDepthPrompting(answer, rig.optics, bins).estimate(snapshot(bins, (True, False)))
+    middle_dpt = (bins.min_dpt + bins.max_dpt) / 2  # 15.5 is the middle of 32 bins
+    assert estimate.depth_m.shape == (HEIGHT, WIDTH)
+    np.testing.assert_allclose(estimate.vergence_dpt, middle_dpt, rtol=1e-6)
+    np.testing.assert_allclose(estimate.depth_m, 1 / middle_dpt, rtol=1e-6)
+    width_dpt = (bins.max_dpt - bins.min_dpt) / 32
+    np.testing.assert_allclose(estimate.sigma_dpt, np.sqrt(2.0) * 0.5 * width_dpt, rtol=1e-5)
+    one_bin_in_scales = bins.width_dpt / (0.5 * width_dpt)
+    np.testing.assert_allclose(estimate.confidence, 1 - np.exp(-one_bin_in_scales), rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [16, 32, 64])
+def test_the_network_sees_32_bins_of_any_rig(rig: Rig, count: int) -> None:
+    bins = VergenceBins(rig.bins.min_dpt, rig.bins.max_dpt, count)
+    answer = Answer(position_bins=-0.5, scale_bins=0.1)
+    estimate = EventDepthPrompting(answer, rig.optics, bins).estimate(snapshot(bins, (True, False)))
+    score, volume, guide, conditions = answer.shown
+    assert score.shape == (CANDIDATES, ROWS, COLUMNS)
+    assert volume.shape == (BINS, 2 * ROWS, 2 * COLUMNS)
+    assert guide.shape == (Guide.COUNT, 2 * ROWS, 2 * COLUMNS)
+    slope_px = rig.optics.blur_slope_px_per_dpt * (bins.max_dpt - bins.min_dpt) / 32
+    np.testing.assert_allclose(conditions, [np.log2(slope_px), 1, 1], rtol=1e-6)
+    np.testing.assert_allclose(estimate.vergence_dpt, bins.min_dpt, rtol=1e-5)  # the far end
+
+
+@pytest.mark.parametrize(("directions", "flags"), [((True,), (1, 0)), ((False,), (0, 1)), ((False, True), (1, 1))])
+def test_the_network_is_told_which_sweeps_there_are(
+    rig: Rig, directions: tuple[bool, ...], flags: tuple[int, int]
+) -> None:
+    answer = Answer(10.0, 0.5)
+    EventDepthPrompting(answer, rig.optics, rig.bins).estimate(snapshot(rig.bins, directions))
+    assert tuple(answer.shown[3][1:]) == flags
+
+
+def test_a_frame_is_shown(rig: Rig) -> None:
+    image = np.arange(WIDTH * HEIGHT, dtype=np.uint32).reshape(HEIGHT, WIDTH).astype(np.uint8)
+    answer = Answer(10.0, 0.5)
+    seen = snapshot(rig.bins, (True, False), Frame(0, 1000, image))
+    EventDepthPrompting(answer, rig.optics, rig.bins).estimate(seen)
+    expected = guide_input(seen.event_count(), image, None, ROWS, COLUMNS)
+    np.testing.assert_array_equal(answer.shown[2], expected)
+
+
+def test_what_the_network_does_not_know_is_unknown(rig: Rig) -> None:
+    for position_bins, scale_bins in ((10.0, 40.0), (-1e3, 0.5)):  # no idea; beyond infinity
+        answer = Answer(position_bins, scale_bins)
+        estimate = EventDepthPrompting(answer, rig.optics, rig.bins).estimate(snapshot(rig.bins, (True, False)))
+        for values in (estimate.vergence_dpt, estimate.depth_m, estimate.sigma_dpt):
+            assert np.isnan(values).all()
+        assert not estimate.confidence.any()
+    assert 1 - np.exp(-1 / 40.0) < MIN_CONFIDENCE
+
+
+def test_candidates_cover_any_bins() -> None:
+    for count in (16, 32, 50):
+        candidates = FocusEvidence(7.0, VergenceBins(0.3, 4.3, count), CANDIDATES).candidates
+        assert len(candidates) == CANDIDATES
+        assert candidates[[0, -1]] == pytest.approx([-0.5, count - 0.5])
+        assert np.diff(candidates) == pytest.approx(np.full(CANDIDATES - 1, count / 64))
+
+
+def test_conditions_are_per_bin_of_32() -> None:
+    np.testing.assert_allclose(conditions_input(0.5, up=False, down=True), [-1, 0, 1])
