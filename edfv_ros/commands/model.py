@@ -45,6 +45,8 @@ def import_(
     Examples:
       edfv model import upload.pth --out edpn_published.onnx
       edfv model import upload.pth --out old.onnx --operator grid-sample
+      edfv run sweep --out depth --estimator edpn_published --prior prior.yaml
+               --model edpn_published.onnx
     """
     for module in ("torch", "onnx"):
         if importlib.util.find_spec(module) is None:

@@ -18,10 +18,10 @@ def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
     estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "reversal",
     prior: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for the estimator aligned_prior.")
+        Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for estimators that take one.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(metavar="FILE.onnx", help="Network file, for the estimators that are networks.")
+        Path | None, typer.Option(metavar="FILE.onnx", help="Network file, for estimators that take one.")
     ] = None,
     rig: Annotated[Path | None, typer.Option(metavar="FILE", help="Rig file; the recording's own if left out.")] = None,
     sweeps: Annotated[
@@ -40,11 +40,20 @@ def run(
     focus was: lens.csv, or a trigger at every turning point.
 
     \b
+    Estimators:
+      reversal        needs no training and no frames
+      aligned_prior   that, with a monocular depth network in the gaps: --prior
+      edpn_published  the network of the EDPN paper: --prior, and --model from
+                      edfv model import
+
+    \b
     Examples:
       edfv run sweep --out depth
       edfv run sweep --out depth --sweeps 4 --overwrite
       edfv run events.aedat4 --rig rig.yaml --out depth
       edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml
+      edfv run sweep --out depth --estimator edpn_published --prior prior.yaml
+               --model edpn_published.onnx
     """
     from edfv_ros.offline import compute_depth  # here, because numba and the estimators take their time to load
     from edfv_ros.outputs.run_folder import RunFolder

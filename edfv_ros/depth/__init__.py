@@ -8,6 +8,7 @@ from edfv_ros.depth.estimator import (
     Need,
     check_estimator,
     check_streams,
+    estimators_with,
     open_estimator,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "Need",
     "check_estimator",
     "check_streams",
+    "estimators_with",
     "open_estimator",
 ]

@@ -55,6 +55,16 @@ def _aligned_prior(rig: Rig, prior: Path | None, model: Path | None) -> DepthEst
     return AlignedPrior(PolarityReversal(rig.optics, rig.bins), monocular, rig.bins)
 
 
+def _edpn_published(rig: Rig, prior: Path | None, model: Path | None) -> DepthEstimator:
+    from edfv_ros.depth.prior import MonocularPrior, load_prior
+    from edfv_ros.depth.published import PublishedEdpn, PublishedModel
+    from edfv_ros.depth.reversal import PolarityReversal
+
+    assert prior is not None and model is not None, "open_estimator has checked it"
+    monocular = MonocularPrior(load_prior(prior), rig.camera.resolution)
+    return PublishedEdpn(PublishedModel(model), monocular, PolarityReversal(rig.optics, rig.bins), rig.bins)
+
+
 class Need(Enum):
     """What an estimator does with a file that a user may give it."""
 
@@ -81,6 +91,7 @@ class EstimatorKind:
 ESTIMATORS: dict[str, EstimatorKind] = {
     "reversal": EstimatorKind(_reversal),
     "aligned_prior": EstimatorKind(_aligned_prior, prior=Need.NEEDED),
+    "edpn_published": EstimatorKind(_edpn_published, prior=Need.NEEDED, model=Need.NEEDED),
 }
 """Estimators by the name users give."""
 
@@ -114,15 +125,19 @@ def check_estimator(name: str, prior: Path | None, model: Path | None) -> None:
     _check_file(name, "model", model, "give an ONNX file such as `edfv model import` writes")
 
 
+def estimators_with(what: str) -> list[str]:
+    """Names of the estimators that take a file: ``prior`` or ``model``."""
+    return [name for name, kind in ESTIMATORS.items() if getattr(kind, what) is not Need.NONE]
+
+
 def _check_file(name: str, what: str, given: Path | None, advice: str) -> None:
     """Check what was given as the file that the field ``what`` of :class:`EstimatorKind` is about."""
-    needs = {kind: getattr(ESTIMATORS[kind], what) for kind in ESTIMATORS}
-    if needs[name] is Need.NEEDED and given is None:
+    need = getattr(ESTIMATORS[name], what)
+    if need is Need.NEEDED and given is None:
         raise EdfvError(f"the estimator {name} needs a {what}: {advice}")
-    if needs[name] is Need.NONE and given is not None:
-        users = " or ".join(kind for kind, need in needs.items() if need is not Need.NONE)
-        remedy = f"leave it out, or use {users}" if users else "leave it out"
-        raise EdfvError(f"the estimator {name} uses no {what}, but {given} was given: {remedy}")
+    if need is Need.NONE and given is not None:
+        users = " or ".join(estimators_with(what))
+        raise EdfvError(f"the estimator {name} uses no {what}, but {given} was given: leave it out, or use {users}")
 
 
 def check_streams(name: str, streams: Collection[str], source: str, *, prior: Path | None = None) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edfv_ros.depth import ESTIMATORS
+from edfv_ros.depth import ESTIMATORS, estimators_with
 from edfv_ros.errors import EdfvError
 
 SOURCES = ("camera", "file", "network", "sim")
@@ -66,12 +66,13 @@ class DepthParameters:
     estimator: str = _parameter("reversal", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
     prior: str = _parameter(
         "",
-        "For estimator aligned_prior: path of the prior file, which names a monocular depth network (ONNX) and how to "
-        "use it.",
+        f"For estimator {' or '.join(estimators_with('prior'))}: path of the prior file, which names a monocular depth "
+        "network (ONNX) and how to use it.",
     )
     model: str = _parameter(
         "",
-        "For estimators that are networks: path of the ONNX file. Empty takes the one that comes with the estimator.",
+        f"For estimator {' or '.join(estimators_with('model'))}: path of the network (ONNX). Empty takes the one that "
+        "comes with the estimator, where one does.",
     )
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
