@@ -39,7 +39,7 @@ from edfv_ros.simulation import write_recording  # noqa: E402
 from edfv_ros.training.published.importing import import_checkpoint  # noqa: E402
 from edfv_ros.volume import SweepSnapshot, VolumeRing  # noqa: E402
 
-WIDTH, HEIGHT = 100, 76  # not multiples of eight
+WIDTH, HEIGHT = 76, 60  # not multiples of eight
 PLACES = np.linspace(0.0, 1.0, 32)
 
 
