@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from edfv_ros import __version__
-from edfv_ros.commands import dataset, doctor, info, model, record, recover, rig, run, simulate, statistics
+from edfv_ros.commands import dataset, doctor, evaluate, info, model, record, recover, rig, run, simulate, statistics
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command()(simulate.simulate)
 app.command()(statistics.statistics)
 app.command()(dataset.dataset)
 app.command()(doctor.doctor)
+app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")
 app.add_typer(model.model_app, name="model")
 
