@@ -17,13 +17,13 @@ from edfv_ros.evaluation.predictions import Evaluated, Predict, Prediction, Unav
 from edfv_ros.rig import Rig
 from edfv_ros.volume import SweepSnapshot
 
-WINDOW_SIGMAS_PX = (3.0, 8.0, 20.0)
+WINDOW_SIGMAS_PX = (5.0, 10.0, 20.0)
 """Windows that the focus measure is pooled over: each pixel has the smallest that shows a peak."""
 
-PEAK_CONTRAST = 0.15
+PEAK_CONTRAST = 0.1
 """A peak is one where the largest value is so much, relatively, above the median of all frames' values."""
 
-_SMOOTHING_PX = 0.7  # of a frame before its derivatives, against noise
+_SMOOTHING_PX = 1.5  # of a frame before its derivatives, against noise
 _MEDIAN_PX = 5
 
 

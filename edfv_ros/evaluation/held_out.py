@@ -202,9 +202,9 @@ def render_stack(virtual: VirtualRig, plan: LensPlan) -> tuple[NDArray[np.uint8]
     for first, last in zip(plan.sweep_rows[:-1], plan.sweep_rows[1:], strict=True):
         times_us, vergence_dpt = plan.times_us[first : last + 1], plan.vergence_dpt[first : last + 1]
         ends_us = times_us[0] + half_us, times_us[-1] - half_us
-        ends_dpt = np.interp(ends_us, times_us, vergence_dpt)
+        from_dpt, to_dpt = np.interp(ends_us, times_us, vergence_dpt)
         order = np.argsort(vergence_dpt)
-        wanted_us = np.interp(np.linspace(*ends_dpt, STACK_FRAMES), vergence_dpt[order], times_us[order])
+        wanted_us = np.interp(np.linspace(from_dpt, to_dpt, STACK_FRAMES), vergence_dpt[order], times_us[order])
         starts_us = np.floor(np.clip(wanted_us, *ends_us) - half_us)
         images.append([camera.frame(start_us, plan.times_us, plan.vergence_dpt).image for start_us in starts_us])
         exposed = np.linspace(starts_us, starts_us + 2.0 * half_us, 9)

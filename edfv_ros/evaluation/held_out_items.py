@@ -17,8 +17,6 @@ ITEM_NAME = "item.json"
 STACK_NAME = "focal_stack.npy"
 """uint8 [sweeps, frames, H, W]: what a frame camera would have seen during each sweep."""
 
-FORMAT = 1
-
 
 class StackFrames(Part):
     """How the frames of ``focal_stack.npy`` were taken.
@@ -49,7 +47,7 @@ class HeldOutItem(Part):
         focal_stack: of ``focal_stack.npy``.
     """
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     edfv_ros: str = __version__
     index: Annotated[int, Field(ge=0)]
     seed: Annotated[int, Field(ge=0)]
