@@ -30,6 +30,7 @@ STEP_BINS = BINS / (CANDIDATES - 1)
 FIRST_BINS = -0.5
 
 _LEAST_GATE = 1e-3
+_NEVER = -1e4  # a logit
 
 
 class Prediction(NamedTuple):
@@ -174,8 +175,9 @@ def _mode(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation about the most probable candidate, [B, 1, h, w] in bins, and the log probability of being there."""
     best = logits.argmax(1, keepdim=True)
     offsets = torch.arange(-WINDOW, WINDOW + 1, device=logits.device)[None, :, None, None]
-    index = (best + offsets).clamp(0, CANDIDATES - 1)
-    near = torch.gather(logits, 1, index).float()
+    index = best + offsets
+    beyond = (index < 0) | (index >= CANDIDATES)
+    near = torch.gather(logits, 1, index.clamp(0, CANDIDATES - 1)).float().masked_fill(beyond, _NEVER)
     weight = torch.softmax(near, 1)
     position = FIRST_BINS + STEP_BINS * (weight * index).sum(1, keepdim=True)
     mass = torch.logsumexp(near, 1, keepdim=True) - torch.logsumexp(logits.float(), 1, keepdim=True)
