@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from edfv_ros import __version__
-from edfv_ros.commands import dataset, doctor, evaluate, info, model, record, recover, rig, run, simulate, statistics
+from edfv_ros.commands import (
+    dataset,
+    doctor,
+    evaluate,
+    info,
+    model,
+    record,
+    recover,
+    rig,
+    run,
+    simulate,
+    statistics,
+    train,
+)
 from edfv_ros.commands.terminal import EdfvGroup
 
 app = typer.Typer(
@@ -24,6 +37,7 @@ app.command()(recover.recover)
 app.command()(simulate.simulate)
 app.command()(statistics.statistics)
 app.command()(dataset.dataset)
+app.command()(train.train)
 app.command()(doctor.doctor)
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")

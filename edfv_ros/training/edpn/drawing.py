@@ -1,6 +1,9 @@
 """Batches drawn from examples: which sweeps, frames and priors the network gets to see, and how they are turned."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import NamedTuple
 
 import cv2
@@ -8,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from edfv_ros.depth.edpn_inputs import Guide, conditions_input, guide_input
 from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, Examples
@@ -17,13 +19,16 @@ SINGLE_CHANCE = 0.3
 NO_FRAME_CHANCE = 0.35
 PRIOR_CHANCE = 0.4
 
+_AHEAD = 2  # batches that are ready before they are asked for, beside those that are being made
+
 
 class Batch(NamedTuple):
     """What a step learns from.
 
     Attributes:
         score, volume, guide, conditions: see :meth:`~edfv_ros.training.edpn.network.Edpn.forward`.
-        position_bins: [B, H, W], the truth, NaN where unknown.
+        position_bins: [B, 2 h, 2 w], the truth; NaN where unknown, and beyond the picture where its sides are not
+            multiples of four pixels.
         far_bins: [B], see :func:`~edfv_ros.training.edpn.examples.record_dtype`.
     """
 
@@ -35,20 +40,33 @@ class Batch(NamedTuple):
     far_bins: Tensor
 
 
-class _Draws(Dataset[tuple[NDArray[np.float32], ...]]):
+class _Draws:
     """Draw number ``n`` of an endless sequence; the same number is the same draw, whoever asks."""
 
     def __init__(self, examples: Examples, seed: int, *, augment: bool) -> None:
         self._examples = examples
         self._seed = seed
         self._augment = augment
+        self._order: tuple[int, NDArray[np.int64]] | None = None
 
-    def __getitem__(self, number: int) -> tuple[NDArray[np.float32], ...]:
+    def batch(self, numbers: range) -> Batch:
+        score, volume, guide, position, conditions, far = zip(*map(self._draw, numbers), strict=True)
+        stacked = (torch.from_numpy(np.stack(values)) for values in (score, volume, guide, conditions, position, far))
+        return Batch(*stacked)
+
+    def _draw(self, number: int) -> tuple[NDArray[np.float32], ...]:
         epoch, place = divmod(number, len(self._examples))
         if not self._augment:
             return assemble(self._examples[place], None)
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._examples))
-        return assemble(self._examples[int(order[place])], np.random.default_rng([self._seed, epoch, place, 1]))
+        index = int(self._order_of(epoch)[place])
+        return assemble(self._examples[index], np.random.default_rng([self._seed, epoch, place, 1]))
+
+    def _order_of(self, epoch: int) -> NDArray[np.int64]:
+        order = self._order
+        if order is None or order[0] != epoch:
+            rng = np.random.default_rng([self._seed, epoch])
+            order = self._order = epoch, rng.permutation(len(self._examples))
+        return order[1]
 
 
 def assemble(record: NDArray[np.void], rng: np.random.Generator | None) -> tuple[NDArray[np.float32], ...]:
@@ -57,6 +75,10 @@ def assemble(record: NDArray[np.void], rng: np.random.Generator | None) -> tuple
     Args:
         record: the example.
         rng: draws what is left out and how the rest is turned; with None, all there is is used as it is.
+
+    Returns:
+        ``score``, ``volume``, ``guide``, ``position_bins``, ``conditions`` and ``far_bins`` of a :class:`Batch`,
+        without its first axis.
     """
     single = rng is not None and rng.random() < SINGLE_CHANCE
     variant = SINGLE if single else BOTH
@@ -72,6 +94,8 @@ def assemble(record: NDArray[np.void], rng: np.random.Generator | None) -> tuple
         up=not single or bool(record["single_up"]),
         down=not single or not record["single_up"],
     )
+    padding = [(0, padded - size) for padded, size in zip(volume.shape[1:], position.shape, strict=True)]
+    position = np.pad(position, padding, constant_values=np.nan)
     maps = [score.astype(np.float32), volume.astype(np.float32) * np.float32(VOLUME_UNIT), guide, position]
     if rng is not None:
         maps = _turned(maps, rng)
@@ -119,29 +143,26 @@ def _turned(maps: list[NDArray[np.float32]], rng: np.random.Generator) -> list[N
 
 def batches(
     examples: Examples, size: int, draws: range, *, seed: int, augment: bool, workers: int = 1
-) -> Iterator[Batch]:
-    """Batches of consecutive draws, made ahead by other processes.
+) -> Generator[Batch, None, None]:
+    """Batches of consecutive draws, made ahead.
 
     Args:
         examples: to draw from.
-        size: of a batch.
+        size: of a batch; the last one may have fewer.
         draws: numbers of the draws; the same number always gives the same.
         seed: of the sequence.
         augment: whether things are left out and turned.
-        workers: processes.
+        workers: threads; nearly all they do is done outside of Python's lock.
     """
-    loader = DataLoader(
-        _Draws(examples, seed, augment=augment),
-        batch_size=size,
-        sampler=draws,
-        num_workers=workers,
-        collate_fn=_collate,
-        prefetch_factor=4 if workers else None,
-    )
-    yield from loader
-
-
-def _collate(items: list[tuple[NDArray[np.float32], ...]]) -> Batch:
-    score, volume, guide, position, conditions, far = zip(*items, strict=True)
-    stacked = (torch.from_numpy(np.stack(values)) for values in (score, volume, guide, conditions, position, far))
-    return Batch(*stacked)
+    sequence = _Draws(examples, seed, augment=augment)
+    parts = (draws[first : first + size] for first in range(0, len(draws), size))
+    pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="draws")
+    ahead: deque[Future[Batch]] = deque()
+    try:
+        ahead.extend(pool.submit(sequence.batch, part) for part in islice(parts, max(workers, 1) + _AHEAD))
+        while ahead:
+            batch = ahead.popleft().result()
+            ahead.extend(pool.submit(sequence.batch, part) for part in islice(parts, 1))
+            yield batch
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,19 +1,23 @@
 """From simulated sweeps to what the network sees, computed once: files of records beside the shards."""
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, score_input, volume_input
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.errors import EdfvError
 from edfv_ros.optics import VergenceBins
+from edfv_ros.outputs.files import make_folder, replace_atomically
 from edfv_ros.simulation.crops import TrainingSweeps
-from edfv_ros.simulation.dataset import Dataset
+from edfv_ros.simulation.dataset import Dataset, Manifest
 from edfv_ros.training.volumes import bin_volumes
 
 FORMAT = 1
@@ -24,6 +28,8 @@ BOTH, SINGLE = 0, 1
 
 VOLUME_UNIT = 1.0 / 31.0
 """Volumes are kept as bytes in this unit."""
+
+FOLDER_NAME = "examples"
 
 _LARGEST_POSITION = 1e4  # bins: infinitely far is far enough
 
@@ -51,7 +57,7 @@ def record_dtype(width: int, height: int) -> np.dtype[np.void]:
 
 
 def make_example(sample: TrainingSweeps) -> NDArray[np.void]:
-    """The record of a sample, a scalar of :func:`record_dtype`."""
+    """The record of a sample, an array of :func:`record_dtype` without axes."""
     width, height = sample.resolution
     record = np.zeros((), record_dtype(width, height))
     bins = VergenceBins(*sample.vergence_range_dpt, BINS)
@@ -81,47 +87,126 @@ def make_example(sample: TrainingSweeps) -> NDArray[np.void]:
     return record
 
 
-class Examples:
-    """The examples of a data set, those that are whole when it is opened.
+def prepare_examples(directory: Path, progress: Callable[[int, int], None] = lambda ready, count: None) -> int:
+    """Make the examples of the whole shards of a data set that have none yet.
+
+    Several processes may do so at once, but not several threads. A shard that has been made anew with more samples
+    gets new ones.
 
     Args:
         directory: the data set; its folder ``examples`` gets the files.
         progress: called with the number of examples that are ready and that of all.
 
+    Returns:
+        How many examples there are.
+
     Raises:
-        EdfvError: the folder holds no data set, or no whole shard yet.
+        EdfvError: the folder holds no data set, a damaged one, or the files cannot be written.
+    """
+    dataset = Dataset(directory)
+    if not len(dataset):
+        return 0
+    make_folder(directory / FOLDER_NAME)
+    for number in range(math.ceil(len(dataset) / dataset.manifest.shard_size)):
+        path, indices = _file(directory, dataset, number)
+        if _length(path) != len(indices):
+            _write(path, dataset, indices, progress)
+        progress(indices.stop, len(dataset))
+    return len(dataset)
+
+
+class Examples:
+    """The examples of a data set, those of the shards that are whole when it is opened.
+
+    Args:
+        directory: the data set.
+        progress: see :func:`prepare_examples`.
+        prepare: make those that are missing; else they are those that there are.
+
+    Attributes:
+        manifest: what made the data set.
+
+    Raises:
+        EdfvError: see :func:`prepare_examples`; or there is no whole shard yet.
     """
 
-    def __init__(self, directory: Path, progress: Callable[[int, int], None] = lambda ready, count: None) -> None:
-        dataset = Dataset(directory)
-        if not len(dataset):
-            raise EdfvError(f"{directory}: holds no whole shard yet: make it with edfv dataset --out {directory}")
-        self.resolution = dataset.manifest.resolution
-        self._size = dataset.manifest.shard_size
+    def __init__(
+        self,
+        directory: Path,
+        progress: Callable[[int, int], None] = lambda ready, count: None,
+        *,
+        prepare: bool = True,
+    ) -> None:
+        if prepare:
+            prepare_examples(directory, progress)
+        self._directory = directory
         self._files: list[NDArray[np.void]] = []
-        folder = directory / "examples"
-        folder.mkdir(exist_ok=True)
-        for number in range(math.ceil(len(dataset) / self._size)):
-            path = folder / f"v{FORMAT}_{number:05d}.npy"
-            indices = range(number * self._size, min((number + 1) * self._size, len(dataset)))
-            if not path.exists():
-                self._write(path, dataset, indices, progress)
-            self._files.append(np.load(path, mmap_mode="r"))
-            progress(indices.stop, len(dataset))
+        self.extend()
+        if not self._files:
+            raise EdfvError(
+                f"{directory}: holds no whole shard yet: make it with edfv dataset --out {directory} --count "
+                f"{self.manifest.count}"
+            )
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of an example in pixels."""
+        return self.manifest.resolution
+
+    def extend(self) -> None:
+        """Add the examples that have been prepared since; never while others draw from these."""
+        dataset = Dataset(self._directory)
+        self.manifest: Manifest = dataset.manifest
+        files = []
+        for number in range(math.ceil(len(dataset) / self.manifest.shard_size)):
+            path, indices = _file(self._directory, dataset, number)
+            if _length(path) != len(indices):
+                break
+            files.append(np.load(path, mmap_mode="r"))
+        self._files = files
 
     def __len__(self) -> int:
         return sum(map(len, self._files))
 
     def __getitem__(self, index: int) -> NDArray[np.void]:
         """Example ``index``, mapped from its file."""
-        record: NDArray[np.void] = self._files[index // self._size][index % self._size]
+        number, place = divmod(index, self.manifest.shard_size)
+        record: NDArray[np.void] = self._files[number][place]
         return record
 
-    def _write(self, path: Path, dataset: Dataset, indices: range, progress: Callable[[int, int], None]) -> None:
-        temporary = path.with_name(f".{path.name}")
-        out = open_memmap(temporary, "w+", record_dtype(*self.resolution), (len(indices),))
-        for place, index in enumerate(indices):
-            out[place] = make_example(dataset[index])
-            progress(index + 1, len(dataset))
-        out.flush()
-        temporary.replace(path)
+
+def _file(directory: Path, dataset: Dataset, number: int) -> tuple[Path, range]:
+    """Where the examples of a shard lie, and which they are."""
+    size = dataset.manifest.shard_size
+    path = directory / FOLDER_NAME / f"v{FORMAT}_{number:05d}.npy"
+    return path, range(number * size, min((number + 1) * size, len(dataset)))
+
+
+def _length(path: Path) -> int:
+    """How many examples a file holds; 0 where there is none."""
+    try:
+        return len(np.load(path, mmap_mode="r"))
+    except FileNotFoundError:
+        return 0
+    except (OSError, ValueError, EOFError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise EdfvError(f"{path}: cannot be read: {reason}: delete it, and it is made anew") from None
+
+
+def _write(path: Path, dataset: Dataset, indices: range, progress: Callable[[int, int], None]) -> None:
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+    try:
+        with replace_atomically(path) as temporary, temporary.open("wb") as file:
+            _write_header(file, record_dtype(*dataset.manifest.resolution), len(indices))
+            records = pool.map(lambda index: make_example(dataset[index]), indices)
+            for index, record in zip(indices, records, strict=True):
+                file.write(record.tobytes())
+                progress(index + 1, len(dataset))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _write_header(file: IO[bytes], dtype: np.dtype[np.void], count: int) -> None:
+    """Begin a .npy file that is written record by record: mapped memory on a full disk would end the process."""
+    head = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+    npy.write_array_header_1_0(file, head)

@@ -30,10 +30,10 @@ _LARGEST_RELATIVE = 1.0
 
 
 class Losses(NamedTuple):
-    """The weighted sum, and its parts for those who watch."""
+    """The weighted sum, and its parts, without gradients and weights, for those who watch."""
 
     total: Tensor
-    parts: dict[str, float]
+    parts: dict[str, Tensor]
 
 
 def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same: Tensor) -> Losses:
@@ -48,9 +48,12 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
 
     Args:
         prediction: of the network.
-        position_bins: [B, H, W], NaN where unknown.
+        position_bins: [B, H, W], NaN where unknown; of the prediction's size.
         far_bins: [B], vergence of the far end in bin widths.
         same: [B, H, W], 1 in the SAME mask.
+
+    Returns:
+        Numbers that are finite, with finite gradients, even where no truth is known.
     """
     position = prediction.position_bins.float()
     known = torch.isfinite(position_bins)
@@ -62,7 +65,10 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
     scale = prediction.log_scale.float()
     vergence_bins = (truth + 0.5 + far_bins[:, None, None]).clamp_min(0.25)
     relative = (distance / vergence_bins).clamp_max(_LARGEST_RELATIVE)
-    crosses = [_cross_entropy(logits, truth, known) for logits in prediction.logits]
+    factors = [CELL_PX << scale for scale in reversed(range(len(prediction.logits)))]
+    crosses = [
+        _cross_entropy(logits, truth, known, factor) for logits, factor in zip(prediction.logits, factors, strict=True)
+    ]
     finest, finest_weight = crosses[-1]
     cell_same = F.max_pool2d(same[:, None], CELL_PX)[:, 0] * finest_weight
     parts = {
@@ -75,17 +81,16 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
         "edges": _derivatives(error, weight),
     }
     total = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
-    return Losses(total, {name: float(value.detach()) for name, value in parts.items()})
+    return Losses(total, {name: value.detach() for name, value in parts.items()})
 
 
-def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the cells of a scale, [B, h, w], and the share of each that is known.
+def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Of the cells of a scale, ``factor`` pixels wide, [B, h, w], and the share of each that is known.
 
     The truth of a cell is the mixture of its pixels', each shared between the two candidates next to it.
     """
     logits = logits.float()
     rows, columns = logits.shape[2:]
-    factor = round(truth.shape[1] / rows)
     place = (truth - FIRST_BINS) / STEP_BINS
     low = place.floor().clamp(0, CANDIDATES - 2)
     part = place - low
