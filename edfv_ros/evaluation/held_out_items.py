@@ -42,6 +42,7 @@ class HeldOutItem(Part):
         kind: of scene.
         motion: ``still`` or ``mild``.
         rig: name of the rig.
+        supported: about what share of the pixels has events enough for depth (four in a 2 px neighbourhood).
         contrast: power of the scene's radiance.
         threshold_on, threshold_off: mean contrast thresholds of the pixels.
         focal_stack: of ``focal_stack.npy``.
@@ -54,6 +55,7 @@ class HeldOutItem(Part):
     kind: str
     motion: Literal["still", "mild"]
     rig: str
+    supported: float
     contrast: float
     threshold_on: float
     threshold_off: float
