@@ -23,6 +23,10 @@ WINDOW = 3
 """Candidates on either side of the most probable one that the expectation is taken over: a bimodal distribution has
 no surface at its mean."""
 
+LARGEST_SHIFT_BINS = 1.0
+"""What the expectation may be off: where a doubtful surface lies near an end of the sweep, half of its distribution is
+missing."""
+
 FIRST_GAIN = 6.0
 """Log likelihood per bin to log probability, before training."""
 
@@ -69,6 +73,9 @@ class Edpn(nn.Module):
         self.decoders = nn.ModuleList(_Block(width) for width in widths[:-1])
         self.readouts = nn.ModuleList(_Readout(width) for width in widths)
         self.detail = nn.Conv2d(first, 9 * 4, 1)
+        self.shift = nn.Conv2d(first, 4, 1)
+        nn.init.zeros_(self.shift.weight)
+        nn.init.zeros_(self.shift.bias)
         self.doubt = nn.Sequential(_Conv(first + 1, first), nn.Conv2d(first, 4, 1))
 
     def forward(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> Prediction:
@@ -98,7 +105,8 @@ class Edpn(nn.Module):
             all_logits.append(logits)
         position, mass = _mode(logits)
         log_scale = F.pixel_shuffle(self.doubt(torch.cat((dense, mass), 1)), CELL_PX)
-        position = _sharpened(position, self.detail(dense))
+        shift = LARGEST_SHIFT_BINS * torch.tanh(F.pixel_shuffle(self.shift(dense), CELL_PX))
+        position = _sharpened(position, self.detail(dense)) + shift
         return Prediction(position[:, 0], log_scale[:, 0].clamp(-4.0, 4.0), tuple(all_logits))
 
     def _metric_pyramid(self, score: Tensor, guide: Tensor) -> "list[_Metric]":
@@ -178,9 +186,11 @@ def _mode(logits: Tensor) -> tuple[Tensor, Tensor]:
     index = best + offsets
     beyond = (index < 0) | (index >= CANDIDATES)
     near = torch.gather(logits, 1, index.clamp(0, CANDIDATES - 1)).float().masked_fill(beyond, _NEVER)
-    weight = torch.softmax(near, 1)
-    position = FIRST_BINS + STEP_BINS * (weight * index).sum(1, keepdim=True)
-    mass = torch.logsumexp(near, 1, keepdim=True) - torch.logsumexp(logits.float(), 1, keepdim=True)
+    largest = near.amax(1, keepdim=True).detach()  # of all candidates, too, without going through them again
+    weight = torch.exp(near - largest)
+    total = weight.sum(1, keepdim=True)
+    position = FIRST_BINS + STEP_BINS * (weight * index).sum(1, keepdim=True) / total
+    mass = torch.log(total / torch.exp(logits.float() - largest).sum(1, keepdim=True))
     return position, mass
 
 
