@@ -14,10 +14,11 @@ from edfv_ros.errors import LensError
 from edfv_ros.events.types import EVENT_DTYPE, TRIGGER_DTYPE, Packet, TriggerType
 from edfv_ros.lens.clock import RoundTrip
 from edfv_ros.lens.driver import LensSample
+from edfv_ros.lens.drivers.virtual import VirtualLens
 from edfv_ros.lens.opening import open_lens
+from edfv_ros.lens.plan import SweepPlan
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import TelemetrySweeps, open_sweeps
-from edfv_ros.lens.virtual import VirtualLens
 from edfv_ros.lens.waveform import waveform_vergence_dpt
 from edfv_ros.rig import Rig, load_rig
 
@@ -46,7 +47,7 @@ def test_a_lens_is_identified_moved_swept_and_stopped() -> None:
         assert lens.identify() == "virtual lens 1"
         assert (lens.limits().min_dpt, lens.limits().max_dpt) == (0.3, 4.2)
         lens.goto(1.25)
-        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        lens.run(SweepPlan(0.3, 4.2, "triangle", 5.0))
         assert lens.state().sweeping
         wait_for(lambda: lens.state().last is not None)
         lens.stop()
@@ -63,7 +64,7 @@ def test_a_lens_is_identified_moved_swept_and_stopped() -> None:
 
 def test_telemetry_comes_in_order_between_the_answers() -> None:
     with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
-        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        lens.run(SweepPlan(0.3, 4.2, "triangle", 5.0))
         samples: list[LensSample] = []
 
         def enough() -> bool:
@@ -80,9 +81,9 @@ def test_telemetry_comes_in_order_between_the_answers() -> None:
 def test_a_new_sweep_leaves_nothing_of_the_one_before() -> None:
     """Half of a sweep that was cut off would pass for a whole one, and its direction would come twice."""
     with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
-        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        lens.run(SweepPlan(0.3, 4.2, "triangle", 5.0))
         wait_for(lambda: (last := lens.state().last) is not None and last.vergence_dpt > 3.5)
-        lens.run_sweep(0.3, 4.2, "triangle", 5.0)
+        lens.run(SweepPlan(0.3, 4.2, "triangle", 5.0))
         wait_for(lambda: lens.state().last is not None)
         assert lens.telemetry()[0].device_us == emulator.turn_us(0)
 
@@ -92,9 +93,9 @@ def test_limits_are_checked_before_anything_is_sent(vergence: float) -> None:
     with LensEmulator() as emulator, open_lens(rig_at(emulator.port)) as lens:
         for move in (
             lambda: lens.goto(vergence),
-            lambda: lens.run_sweep(0.3, vergence, "triangle", 5.0),
-            lambda: lens.run_sweep(0.3, 4.2, "triangle", 1e6),
-            lambda: lens.run_sweep(4.2, 0.3, "triangle", 5.0),
+            lambda: lens.run(SweepPlan(0.3, vergence, "triangle", 5.0)),
+            lambda: lens.run(SweepPlan(0.3, 4.2, "triangle", 1e6)),
+            lambda: lens.run(SweepPlan(4.2, 0.3, "triangle", 5.0)),
         ):
             with pytest.raises(LensError):
                 move()
@@ -180,7 +181,7 @@ def follow(emulator: LensEmulator, rig: Rig, sweeps: int) -> tuple[TelemetrySwee
     with open_lens(rig) as lens:
         source = open_sweeps(rig, driver=lens)
         assert isinstance(source, TelemetrySweeps)
-        lens.run_sweep(0.3, 4.2, "triangle", rig.sweep.frequency_hz)
+        lens.run(SweepPlan(0.3, 4.2, "triangle", rig.sweep.frequency_hz))
 
         def enough() -> bool:
             source.observe(packet_now())

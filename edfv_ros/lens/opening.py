@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
-from edfv_ros.lens.virtual import VirtualLens
+from edfv_ros.lens.drivers.virtual import VirtualLens
 from edfv_ros.rig import Rig
 
 DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {"virtual": VirtualLens}

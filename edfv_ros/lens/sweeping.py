@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.opening import open_lens
+from edfv_ros.lens.plan import plan_of
+from edfv_ros.lens.response import RESPONSES
 from edfv_ros.rig import Rig
 
 
@@ -32,5 +34,4 @@ def start_sweeping(lens: LensDriver, rig: Rig) -> None:
     Raises:
         LensError: it does not sweep as the rig asks.
     """
-    sweep = rig.sweep
-    lens.run_sweep(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)
+    lens.run(plan_of(rig, RESPONSES[rig.lens.driver]))

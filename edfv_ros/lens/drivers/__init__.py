@@ -1,0 +1,1 @@
+"""The serial drivers of lenses and their controllers."""
