@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.drivers.optotune_ld4 import OptotuneLd4
 from edfv_ros.lens.drivers.virtual import VirtualLens
 from edfv_ros.rig import Rig
 
-DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {"virtual": VirtualLens}
+DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {"virtual": VirtualLens, "optotune_ld4": OptotuneLd4}
 """Drivers by the name the rig file gives them."""
 
 

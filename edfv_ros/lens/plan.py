@@ -20,6 +20,7 @@ _FLY_BACK_SHARE = 0.25  # of a sawtooth's period that the transient of its fly-b
 _SINE_RESONANCE_SHARE = 0.5  # of the resonance: below it a lens follows a sine nearly as it is
 _ROUNDED_SHARE = 0.5  # of a sweep that its turns may take
 _TURN_TABLE = 4096
+_ERROR_ROWS = 257
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,14 @@ def set_points(plan: SweepPlan, curve: FocusCurve, points: int) -> SetPoints:
             far, close = (float(curve.control(edge, way)) for edge in (plan.min_dpt, plan.max_dpt))
             vergence_dpt[rows] = curve.vergence_dpt(far + (close - far) * level[rows], way)
     return SetPoints(vergence_dpt, direction, (0, near))
+
+
+def generator_error_dpt(plan: SweepPlan, curve: FocusCurve) -> float:
+    """How far a waveform of the control value, between the same two values both ways, is off one of the vergence."""
+    far, near = (np.mean([curve.control(edge, way) for way in (1, -1)]) for edge in (plan.min_dpt, plan.max_dpt))
+    level = np.linspace(0.0, 1.0, _ERROR_ROWS)
+    wanted_dpt = plan.min_dpt + plan.range_dpt * level
+    return max(float(np.abs(curve.vergence_dpt(far + (near - far) * level, way) - wanted_dpt).max()) for way in (1, -1))
 
 
 def plan_of(rig: Rig, response: LensResponse | None = None) -> SweepPlan:
