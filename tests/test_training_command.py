@@ -90,7 +90,8 @@ def test_the_same_command_goes_on(tmp_path: Path, sets: list[object]) -> None:
 def test_ctrl_c_keeps_what_was_learned(tmp_path: Path, sets: list[object]) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "edfv_ros.cli", "train", *map(str, sets), "--steps", "100000", "--validate-every", "2"],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
