@@ -1,8 +1,9 @@
 """How a virtual lens moves: sweeps, jumps and stops as a sequence of monotone moves."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -73,7 +74,7 @@ def sweep_moves(sweep: Sweep, start_us: float) -> Iterator[LensMove]:
 
 @dataclass(frozen=True, slots=True)
 class LensStep:
-    """The part of a move between two calls of :meth:`VirtualLens.advance`; ``begins`` where it starts the move."""
+    """The part of a move between two calls of :meth:`MoveFollower.advance`; ``begins`` where it starts the move."""
 
     move: LensMove
     start_us: float
@@ -81,13 +82,12 @@ class LensStep:
     begins: bool
 
 
-class VirtualLens:
-    """A lens that obeys commands. Times are microseconds and must not decrease from call to call."""
+class MoveFollower:
+    """A focus that goes through moves one after the other. Times are microseconds and must not decrease."""
 
-    def __init__(self, rig: Rig, start_us: float) -> None:
-        self._range = rig.lens.calibration.range_dpt
+    def __init__(self, start_us: float, position_dpt: float) -> None:
         self._now_us = start_us
-        self._position_dpt = rig.sweep.vergence_min_dpt
+        self._position_dpt = position_dpt
         self._move: LensMove | None = None
         self._begun = False
         self._coming: Iterator[LensMove] = iter(())
@@ -100,6 +100,38 @@ class VirtualLens:
     def moving(self) -> bool:
         return self._move is not None
 
+    def follow(self, moves: Iterable[LensMove], *, begun: bool = False) -> None:
+        """Leave what it was doing for moves in ascending time; it rests in the pauses between them.
+
+        Args:
+            moves: they may be endless; they are taken one by one as time passes.
+            begun: whether the first one has begun before.
+        """
+        self._coming = iter(moves)
+        self._move, self._begun = next(self._coming, None), begun
+
+    def advance(self, to_us: float) -> list[LensStep]:
+        """Move on in time; return what moved since the last call, in order, without the pauses."""
+        steps = []
+        while self._move is not None and max(self._now_us, self._move.start_us) < to_us:
+            begin, end = max(self._now_us, self._move.start_us), min(to_us, self._move.end_us)
+            steps.append(LensStep(self._move, begin, end, not self._begun))
+            self._begun = True
+            self._now_us = end
+            self._position_dpt = float(self._move.vergence_dpt(end))
+            if end >= self._move.end_us:
+                self._move, self._begun = next(self._coming, None), False
+        self._now_us = max(self._now_us, to_us)
+        return steps
+
+
+class VirtualLens(MoveFollower):
+    """A lens that obeys commands. Times are microseconds and must not decrease from call to call."""
+
+    def __init__(self, rig: Rig, start_us: float) -> None:
+        super().__init__(start_us, rig.sweep.vergence_min_dpt)
+        self._range = rig.lens.calibration.range_dpt
+
     def sweep(self, sweep: Sweep) -> None:
         """Go to the far end and sweep from there.
 
@@ -109,8 +141,8 @@ class VirtualLens:
         self._require(sweep.vergence_min_dpt)
         self._require(sweep.vergence_max_dpt)
         approach = self._slew(sweep.vergence_min_dpt)
-        begin = approach.end_us if approach else self._now_us
-        self._follow(([approach] if approach else []), sweep_moves(sweep, begin))
+        begin = approach[0].end_us if approach else self._now_us
+        self.follow(chain(approach, sweep_moves(sweep, begin)))
 
     def go_to(self, vergence_dpt: float) -> None:
         """Go there as fast as the lens can and stay.
@@ -119,41 +151,18 @@ class VirtualLens:
             SimulationError: that is out of the range of the lens.
         """
         self._require(vergence_dpt)
-        approach = self._slew(vergence_dpt)
-        self._follow([approach] if approach else [], iter(()))
+        self.follow(self._slew(vergence_dpt))
 
     def stop(self) -> None:
         """Stay where it is."""
-        self._follow([], iter(()))
+        self.follow([])
 
-    def advance(self, to_us: float) -> list[LensStep]:
-        """Move on in time; return what moved since the last call, in order, without the pauses."""
-        steps = []
-        while self._move is not None and self._now_us < to_us:
-            end = min(to_us, self._move.end_us)
-            steps.append(LensStep(self._move, self._now_us, end, not self._begun))
-            self._begun = True
-            self._now_us = end
-            self._position_dpt = float(self._move.vergence_dpt(end))
-            if end >= self._move.end_us:
-                self._move, self._begun = next(self._coming, None), False
-        self._now_us = max(self._now_us, to_us)
-        return steps
-
-    def _follow(self, first: list[LensMove], then: Iterator[LensMove]) -> None:
-        def moves() -> Iterator[LensMove]:
-            yield from first
-            yield from then
-
-        self._coming = moves()
-        self._move, self._begun = next(self._coming, None), False
-
-    def _slew(self, to_dpt: float) -> LensMove | None:
+    def _slew(self, to_dpt: float) -> list[LensMove]:
         distance = abs(to_dpt - self._position_dpt)
         if distance < 1e-9:
-            return None
+            return []
         duration = max(1.0, _SLEW_US * distance / (self._range[1] - self._range[0]))
-        return LensMove(self._now_us, self._now_us + duration, self._position_dpt, to_dpt)
+        return [LensMove(self._now_us, self._now_us + duration, self._position_dpt, to_dpt)]
 
     def _require(self, vergence_dpt: float) -> None:
         low, high = self._range

@@ -1,13 +1,11 @@
 """The virtual lens's wire: ASCII lines over a pseudo-terminal."""
 
-import os
-import termios
-import tty
 from collections.abc import Callable
 
 from edfv_ros.errors import SimulationError
 from edfv_ros.rig import Rig, Sweep
 from edfv_ros.simulation.lens import LensStep, VirtualLens
+from edfv_ros.simulation.pseudo_terminal import PseudoTerminal
 
 TELEMETRY_US = 5000
 _IDENTITY = "edfv-virtual-lens 1"
@@ -15,19 +13,16 @@ _LONGEST_LINE = 256
 
 
 class LensPort:
-    """Obeys ``ID``, ``SWEEP``, ``GOTO``, ``STOP`` and ``TIME`` and reports every 5 ms while the lens moves.
+    """A virtual lens that obeys ``ID``, ``SWEEP``, ``GOTO``, ``STOP`` and ``TIME``; it reports every 5 ms while moving.
 
-    The device's clock starts at 0 where the camera's stands at ``epoch_us``. All times here are the camera's.
+    The device's clock starts at 0 where the camera's stands at ``start_us``. All times here are the camera's.
     """
 
-    def __init__(self, rig: Rig, lens: VirtualLens, epoch_us: int) -> None:
+    def __init__(self, rig: Rig, start_us: int) -> None:
         self._rig = rig
-        self._lens = lens
-        self._epoch_us = epoch_us
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.path = os.ttyname(self._slave)
+        self._lens = VirtualLens(rig, start_us)
+        self._epoch_us = start_us
+        self._terminal = PseudoTerminal()
         self._received = bytearray()
         self._sequence = 0
         self._reported_us = -float(TELEMETRY_US)
@@ -39,16 +34,27 @@ class LensPort:
             "TIME": lambda _arguments, now_us: f"T {now_us - self._epoch_us}",
         }
 
+    @property
+    def path(self) -> str:
+        """What to open."""
+        return self._terminal.path
+
+    @property
+    def position_dpt(self) -> float:
+        """Commanded focus."""
+        return self._lens.position_dpt
+
     def fileno(self) -> int:
         """For ``select``: readable when a command has come."""
-        return self._master
+        return self._terminal.fileno()
+
+    def sweep(self) -> None:
+        """Sweep as the rig does, as if it had been told to."""
+        self._lens.sweep(self._rig.sweep)
 
     def obey(self, now_us: int) -> None:
         """Read what has come and do it. The lens must have been advanced to ``now_us``."""
-        try:
-            self._received += os.read(self._master, 4096)
-        except BlockingIOError:
-            return
+        self._received += self._terminal.read()
         *lines, rest = self._received.split(b"\n")
         self._received = bytearray(rest[-_LONGEST_LINE:])
         for line in lines:
@@ -56,8 +62,9 @@ class LensPort:
             if words:
                 self._write(self._answer(words, now_us))
 
-    def report(self, steps: list[LensStep]) -> None:
-        """Send telemetry for what the lens did: the start and end of every move and every 5 ms between."""
+    def advance(self, to_us: int) -> list[LensStep]:
+        """Move on in time, report the start and end of every move and every 5 ms between, and return what moved."""
+        steps = self._lens.advance(to_us)
         for step in steps:
             due = self._reported_us + TELEMETRY_US
             if step.begins:
@@ -68,10 +75,10 @@ class LensPort:
                 due += TELEMETRY_US
             if step.end_us >= step.move.end_us and self._reported_us < step.end_us:
                 self._sample(step, step.end_us)
+        return steps
 
     def close(self) -> None:
-        os.close(self._master)
-        os.close(self._slave)
+        self._terminal.close()
 
     def _sample(self, step: LensStep, time_us: float) -> None:
         if round(time_us) <= round(self._reported_us):  # a move starts where the last one ended
@@ -121,8 +128,5 @@ class LensPort:
 
     def _write(self, line: str) -> None:
         """Send a line; where nobody has read for long, the old lines make room for the new."""
-        try:
-            os.write(self._master, line.encode() + b"\n")
-        except BlockingIOError:
-            termios.tcflush(self._slave, termios.TCIFLUSH)
-            os.write(self._master, b"\n" + line.encode() + b"\n")
+        if not self._terminal.write(line.encode() + b"\n"):
+            self._terminal.write(b"\n" + line.encode() + b"\n")

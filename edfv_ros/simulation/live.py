@@ -2,8 +2,9 @@
 
     python -m edfv_ros.simulation.live --rig rig.yaml --kind tabletop --seed 0
 
-prints one line of JSON on stdout when it is ready (``uri``, ``lens_port``, ``depth_gt``, ``picture``) and streams
-until it is interrupted, terminated or orphaned. What it is doing goes to stderr.
+prints one line of JSON on stdout when it is ready (``uri``, ``lens_port``, ``depth_gt``, ``picture``; with
+``--lens-controller`` also ``lens_controller`` and ``lens_calibration``, the curve of its lens for a rig file) and
+streams until it is interrupted, terminated or orphaned. What it is doing goes to stderr.
 """
 
 import argparse
@@ -16,16 +17,18 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from edfv_ros.errors import EdfvError, OutputError, SimulationError
 from edfv_ros.events import IMU_DTYPE, TRIGGER_DTYPE, Frame, NetworkSender, Packet, SourceInfo, TriggerType
-from edfv_ros.rig import load_rig
+from edfv_ros.rig import Rig, load_rig
+from edfv_ros.simulation.controllers import CONTROLLERS, ControllerPort, Faults, make_controller
 from edfv_ros.simulation.event_model import join_events, merge_events
 from edfv_ros.simulation.imu import Imu
-from edfv_ros.simulation.lens import LensStep, VirtualLens
+from edfv_ros.simulation.lens import LensStep
 from edfv_ros.simulation.lens_port import LensPort
 from edfv_ros.simulation.motion import CameraTrajectory, Motion
 from edfv_ros.simulation.pictures import PictureSource
@@ -40,19 +43,42 @@ _LONGEST_TICK_US = 250_000
 _FRAME_SAMPLES = 8
 
 
+class LiveLens(Protocol):
+    """A lens and its wire, as the live rig sees it. All times are the camera's, in microseconds."""
+
+    @property
+    def path(self) -> str:
+        """The port that clients open."""
+
+    @property
+    def position_dpt(self) -> float:
+        """Focus it is told to have now."""
+
+    def fileno(self) -> int:
+        """For ``select``: readable when a client has sent something."""
+
+    def obey(self, now_us: int) -> None:
+        """Read what has come and do it; called after :meth:`advance` to the same time."""
+
+    def advance(self, to_us: int) -> list[LensStep]:
+        """Move on in time, say what is to be said by then, and return what moved since the last call."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
 class LiveRig:
     """Turns the passing of time and the commands at the lens's port into packets."""
 
-    def __init__(self, virtual: VirtualRig, replay: EventReplay, *, start_us: int) -> None:
+    def __init__(self, virtual: VirtualRig, replay: EventReplay, lens: LiveLens, *, start_us: int) -> None:
         self._virtual = virtual
         self._replay = replay
-        self.lens = VirtualLens(virtual.rig, start_us)
-        self.port = LensPort(virtual.rig, self.lens, start_us)
+        self._lens = lens
         self._delay_us = virtual.rig.lens.delay_ms * 1e3
         self._now_us = start_us
         self._coming: deque[LensStep] = deque()  # told to the lens, not yet seen by the sensor
         self._edges: deque[tuple[int, int]] = deque()
-        self._optical_dpt = self.lens.position_dpt
+        self._optical_dpt = lens.position_dpt
         frames_hz, imu = virtual.settings.frames.rate_hz, virtual.settings.imu
         self._frame_period_us = round(1e6 / frames_hz) if frames_hz else 0
         self._frame_start_us = start_us
@@ -60,16 +86,12 @@ class LiveRig:
         self._imu = Imu(imu, still, start_us=start_us, seed=virtual.seed, epoch_us=start_us) if imu.rate_hz else None
         self._exposed: list[float] = []
 
-    def start_sweeping(self) -> None:
-        self.lens.sweep(self._virtual.rig.sweep)
-
     def advance(self, now_us: int) -> Packet:
         """Everything that happened since the last call; after a pause too long to catch up, only its end."""
         begin_us, self._now_us = self._now_us, now_us
         if now_us - begin_us > _LONGEST_TICK_US:
             _say(f"held up for {(now_us - begin_us) / 1000:.0f} ms by a receiver or the machine: events are lost")
-        steps = self.lens.advance(now_us)
-        self.port.report(steps)
+        steps = self._lens.advance(now_us)
         self._coming.extend(steps)
         for step in steps:
             if step.begins and step.move.pulse_us:
@@ -159,7 +181,43 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for depth_gt.npy and scene.png")
     parser.add_argument("--settings", type=Path, help="simulation file, of a camera that stands still")
     parser.add_argument("--wait", action="store_true", help="leave the lens still until a command comes")
+    parser.add_argument(
+        "--lens-controller",
+        choices=CONTROLLERS,
+        help="emulate this controller at the lens port, at rest until it is told to move; else a virtual lens",
+    )
+    for name, what in (("--lens-set", "dialect or lens of the controller"), ("--lens-fault", "what is wrong with it")):
+        parser.add_argument(name, action="append", default=[], metavar="NAME=VALUE", help=f"{what}; may be repeated")
     return parser.parse_args(arguments)
+
+
+def _lens(arguments: argparse.Namespace, rig: Rig, start_us: int) -> tuple[LiveLens, dict[str, Any]]:
+    """The lens, and what to announce of it.
+
+    Raises:
+        SimulationError: there is no such setting or fault.
+    """
+    if arguments.lens_controller is None:
+        if arguments.lens_set or arguments.lens_fault:
+            raise SimulationError("--lens-set and --lens-fault are of an emulated controller: add --lens-controller")
+        virtual = LensPort(rig, start_us)
+        if not arguments.wait:
+            virtual.sweep()
+        return virtual, {"lens_port": virtual.path}
+    faults = Faults()
+    faults.set(arguments.lens_fault)
+    controller = make_controller(
+        arguments.lens_controller, arguments.lens_set, rig=rig, faults=faults, now_us=float(start_us)
+    )
+    port = ControllerPort(controller)
+    calibration = {
+        name: getattr(controller.curve, name) for name in ("control", "vergence_up_dpt", "vergence_down_dpt")
+    }
+    return port, {
+        "lens_port": port.path,
+        "lens_controller": arguments.lens_controller,
+        "lens_calibration": calibration,
+    }
 
 
 def _still(settings: SimulationSettings) -> SimulationSettings:
@@ -199,23 +257,23 @@ def _stream(arguments: argparse.Namespace) -> None:
     uri = f"unix://{arguments.unix.absolute()}" if arguments.unix else f"tcp://127.0.0.1:{arguments.port}"
     parent = os.getppid()
     with NetworkSender(uri, info) as sender:
-        live = LiveRig(virtual, replay, start_us=time.time_ns() // 1000)
-        if not arguments.wait:
-            live.start_sweeping()
-        print(json.dumps({"uri": sender.uri, "lens_port": live.port.path, **truth}), flush=True)
-        _say(f"streaming at {sender.uri}, lens at {live.port.path}")
+        start_us = time.time_ns() // 1000
+        lens, announcement = _lens(arguments, rig, start_us)
+        live = LiveRig(virtual, replay, lens, start_us=start_us)
+        print(json.dumps({"uri": sender.uri, **announcement, **truth}), flush=True)
+        _say(f"streaming at {sender.uri}, lens at {lens.path}")
         try:
             next_s = time.monotonic()
             while os.getppid() == parent:
                 next_s = max(next_s + _TICK_S, time.monotonic())
-                commanded, _, _ = select.select([live.port], [], [], max(0.0, next_s - time.monotonic()))
+                commanded, _, _ = select.select([lens], [], [], max(0.0, next_s - time.monotonic()))
                 now_us = time.time_ns() // 1000
                 packet = live.advance(now_us)
                 if commanded:
-                    live.port.obey(now_us)
+                    lens.obey(now_us)
                 sender.send(packet)
         finally:
-            live.port.close()
+            lens.close()
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
