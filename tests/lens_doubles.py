@@ -168,3 +168,138 @@ class Ld4Double(PtyDevice):
             b"Sr": b"S\x00\x00\x00\x00",
             b"Ar\0\0": b"A" + current.to_bytes(2, "big", signed=True),
         }[request]
+
+
+class LineDouble(PtyDevice):
+    """Something that answers lines by lines."""
+
+    end = b"\r\n"
+
+    def take(self) -> object | None:
+        end = self.received.find(b"\n")
+        if end < 0:
+            return None
+        line = self.received[:end].decode().strip()
+        del self.received[: end + 1]
+        return line
+
+    def answer(self, request: object) -> bytes:
+        return self.reply(str(request)).encode() + self.end
+
+    def reply(self, line: str) -> str:
+        raise NotImplementedError
+
+
+class IccDouble(LineDouble):
+    """An ICC-1C in simple mode with a lens of -2 to 3 dpt; it refuses its own lower limit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.control = 0.0
+        self.temperature = "25.0"
+        self.range = ("-2.0", "3.0")
+        self.refusal = ""
+
+    def reply(self, line: str) -> str:
+        command, _, value = line.upper().partition("=")
+        if command == "SETFP":
+            if self.refusal:
+                return self.refusal
+            if not -2.0 < float(value) <= 3.0:
+                return "OL" if float(value) < 0 else "OU"
+            self.control = float(value)
+            return "OK"
+        known = {"START": "OK", "GETDEVICESN": "AB123", "GETTEMP": self.temperature}
+        known |= {"GETFPMIN": self.range[0], "GETFPMAX": self.range[1]}
+        return known.get(command, "ERROR")
+
+
+class UsbmDouble(PtyDevice):
+    """A USB-M board."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.control = 0.0
+        self.acknowledge = 0x06
+
+    def take(self) -> object | None:
+        frame = self.received
+        if len(frame) < 5:
+            return None
+        length = 5 if frame[1] == 0x38 else 5 + frame[3]
+        if len(frame) < length:
+            return None
+        request = bytes(frame[:length])
+        assert request[0] == 0x02 and sum(request[:-1]) % 256 == request[-1]
+        del frame[:length]
+        return request
+
+    def answer(self, request: object) -> bytes:
+        assert isinstance(request, bytes)
+        body = bytes([0x02, 0x38, 0x77]) if request[1] == 0x38 else bytes([0x02, 0x37, self.acknowledge])
+        if request[1] == 0x37 and self.acknowledge == 0x06:
+            self.control = 24 + int.from_bytes(request[4:6], "little") / 1000
+        return body + bytes([sum(body) % 256])
+
+
+class Scf4Double(LineDouble):
+    """An SCF4 whose focus motor covers its photo-interrupter below a hidden position.
+
+    Attributes:
+        haste: how much faster it is than told.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = 700.0  # true position; the counter is another matter
+        self.edge = 0.0
+        self.counter_offset = 0
+        self.relative = False
+        self.speed = 600
+        self._target = self.hidden
+        self._moved_s = time.monotonic()
+        self.haste = 200.0
+        self.covered_above = False
+        self.stuck = False
+        self.refusal = ""
+
+    @property
+    def counter(self) -> int:
+        return round(self.hidden) + self.counter_offset
+
+    @property
+    def control(self) -> float:
+        return float(self.counter)
+
+    def tick(self) -> None:
+        now_s = time.monotonic()
+        reach = (now_s - self._moved_s) * self.speed * self.haste
+        self._moved_s = now_s
+        if not self.stuck:
+            self.hidden += max(-reach, min(reach, self._target - self.hidden))
+
+    def reply(self, line: str) -> str:
+        self.tick()
+        word, _, argument = line.partition(" ")
+        number = int(argument[1:]) if argument else 0
+        if word == "$S":
+            return "SCF4 test, SN 1"
+        if word == "!1":
+            covered = int((self.hidden > self.edge) == self.covered_above)
+            moving = int(self.hidden != self._target and not self.stuck)
+            return f"{self.counter}, 0, 0, {covered}, 0, 0, {moving}, 0, 0"
+        if self.refusal and word == "G0":
+            return self.refusal
+        if word in ("G90", "G91"):
+            self.relative = word == "G91"
+        elif word == "G0":
+            self._target = self._target + number if self.relative else number - self.counter_offset
+        elif word == "G92":
+            self.counter_offset = number - round(self.hidden)
+        elif word == "M240":
+            self.speed = number
+        elif word == "M0":
+            self._target = self.hidden
+        elif word not in ("M230", "M231", "$B2"):
+            return f"unknown {word}"
+        return "OK"

@@ -234,9 +234,10 @@ def test_a_sweep_is_sent_point_by_point_and_reported_as_it_was_sent() -> None:
         assert [sample.sequence - samples[0].sequence for sample in samples] == list(range(len(samples)))
         assert samples[0].vergence_dpt == 0.3  # what was before is dropped
         times_s = np.array([sample.device_us - samples[0].device_us for sample in samples]) * 1e-6
-        expected = 0.3 + 3.9 * (1 - np.abs(2 * (times_s * 5.0 % 1) - 1))
-        error = np.abs(expected - [sample.vergence_dpt for sample in samples])
-        assert np.median(error) < 0.1
+        vergence_dpt = np.array([sample.vergence_dpt for sample in samples])
+        lags_s = np.linspace(-0.1, 0.1, 401)[:, np.newaxis]  # a busy machine may have sent the first one late
+        expected = 0.3 + 3.9 * (1 - np.abs(2 * ((times_s - lags_s) * 5.0 % 1) - 1))
+        assert np.median(np.abs(expected - vergence_dpt), axis=1).min() < 0.1
         assert max(sample.vergence_dpt for sample in samples) == 4.2
         sent = [request for request in double.requests if isinstance(request, bytes) and request[:4] == b"PwDA"]
         assert len(sent) >= len(samples)
@@ -337,9 +338,9 @@ def test_each_fault_is_clear_and_reopening_recovers(name: str, kind: type[LensEr
 
 
 def test_a_late_answer_is_not_taken_for_the_next_one() -> None:
-    with Ld4Double() as double, OptotuneLd4(rig_at(double.port), reply_timeout_s=0.1) as lens:
+    with Ld4Double() as double, OptotuneLd4(rig_at(double.port), reply_timeout_s=0.15) as lens:
         lens.open()
-        double.fault = late(0.12)
+        double.fault = late(0.25)
         with pytest.raises(LensSilent):
             lens.goto(1.0)
         double.fault = lambda answer: answer

@@ -13,7 +13,7 @@ from edfv_ros.lens.focus_curve import FocusCurve
 from edfv_ros.lens.plan import SweepPlan, check_plan, fastest, set_points
 from edfv_ros.lens.response import LensResponse
 from edfv_ros.lens.serial_port import SerialPort
-from edfv_ros.lens.streaming import SetPointStream
+from edfv_ros.lens.streaming import LensThread, SetPointStream
 from edfv_ros.rig import Rig
 
 _KEPT_SAMPLES = 4096
@@ -45,7 +45,7 @@ class CalibratedLens(ABC):
         self._samples: deque[LensSample] = deque(maxlen=_KEPT_SAMPLES)
         self._sequence = 0
         self._last: LensSample | None = None
-        self._stream: SetPointStream | None = None
+        self._stream: LensThread | None = None
         self._plan: SweepPlan | None = None
         self._focus_dpt: float | None = None
         self._temperature_c: float | None = None
@@ -121,7 +121,7 @@ class CalibratedLens(ABC):
     def limits(self) -> LensLimits:
         low_dpt, high_dpt = self._range_dpt
         triangle = SweepPlan(low_dpt, high_dpt, "triangle", 1.0)
-        return LensLimits(low_dpt, high_dpt, fastest(triangle, self._response, self._set_points_hz(triangle))[0])
+        return LensLimits(low_dpt, high_dpt, fastest(triangle, *self._abilities(triangle))[0])
 
     def state(self) -> LensState:
         self._raise_failure()
@@ -185,7 +185,11 @@ class CalibratedLens(ABC):
 
     def _check(self, plan: SweepPlan) -> None:
         """Raise LensError where the lens cannot follow a plan."""
-        check_plan(plan, self._response, self._set_points_hz(plan))
+        check_plan(plan, *self._abilities(plan))
+
+    def _abilities(self, plan: SweepPlan) -> tuple[LensResponse, float | None]:
+        """How fast the lens is, and how many set points a second the host sends."""
+        return self._response, self._set_points_hz(plan)
 
     def _set_points_hz(self, plan: SweepPlan) -> float | None:
         """How many set points a second the host sends for a plan; None where the controller makes them."""

@@ -4,11 +4,20 @@ from collections.abc import Callable
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.drivers.optotune_icc import OptotuneIcc
 from edfv_ros.lens.drivers.optotune_ld4 import OptotuneLd4
+from edfv_ros.lens.drivers.scf4 import Scf4
+from edfv_ros.lens.drivers.varioptic_usbm import VariopticUsbm
 from edfv_ros.lens.drivers.virtual import VirtualLens
 from edfv_ros.rig import Rig
 
-DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {"virtual": VirtualLens, "optotune_ld4": OptotuneLd4}
+DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {
+    "virtual": VirtualLens,
+    "optotune_ld4": OptotuneLd4,
+    "optotune_icc": OptotuneIcc,
+    "scf4": Scf4,
+    "varioptic_usbm": VariopticUsbm,
+}
 """Drivers by the name the rig file gives them."""
 
 

@@ -17,7 +17,7 @@ REPLY_TIMEOUT_S = 1.0
 _READ_SIZE = 65536
 _LONGEST_UNREAD = 4096  # bytes kept that nobody could make sense of
 _SHOWN_BYTES = 40
-_QUIET_S = 0.05  # after a time-out: an answer that comes late is not that to the next question
+_QUIET_S = 0.05  # after a late answer
 _LONGEST_DRAIN_S = 0.5
 
 
@@ -129,6 +129,7 @@ class SerialPort:
         """
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
         if self._answer_due:
+            self.receive(timeout_s)  # an answer that comes late is not that to this question
             self.drain(_QUIET_S)
         elif drain:
             self.drain()

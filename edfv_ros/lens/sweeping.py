@@ -34,4 +34,9 @@ def start_sweeping(lens: LensDriver, rig: Rig) -> None:
     Raises:
         LensError: it does not sweep as the rig asks.
     """
+    if rig.sweep.sync == "trigger" and not lens.capabilities().trigger_output:
+        raise LensError(
+            f"sweep.sync: trigger, but lens.driver = {rig.lens.driver} marks no turning points on a wire: use "
+            "sweep.sync: telemetry"
+        )
     lens.run(plan_of(rig, RESPONSES[rig.lens.driver]))
