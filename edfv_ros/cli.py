@@ -10,6 +10,7 @@ from edfv_ros.commands import (
     dataset,
     doctor,
     evaluate,
+    export,
     info,
     model,
     record,
@@ -38,6 +39,7 @@ app.command()(simulate.simulate)
 app.command()(statistics.statistics)
 app.command()(dataset.dataset)
 app.command()(train.train)
+app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edfv_ros.errors import EdfvError
+
 Status = Literal["ok", "missing", "broken"]
 
 INIVATION_USB_VENDOR = "152a"
@@ -70,6 +72,7 @@ def examine() -> list[Check]:
         *check_serial_ports(),
         check_torch(),
         check_onnx_providers(),
+        check_shipped_network(),
         *check_ros(),
     ]
 
@@ -258,6 +261,26 @@ def check_onnx_providers() -> Check:
         return Check("GPU", "ONNX Runtime", "missing", "not loaded: needed for networks", "pip install onnxruntime")
     providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
     return Check("GPU", "ONNX Runtime", "ok", ", ".join(providers))
+
+
+def check_shipped_network() -> Check:
+    """The depth network that comes with the package is there and whole, and what it would run on."""
+    try:
+        from edfv_ros.depth.models import EDPN, shipped_model
+        from edfv_ros.depth.onnx_session import providers_here
+    except (ImportError, RuntimeError):  # numba raises the latter where it has no place for its cache
+        return Check("GPU", "depth network", "missing", "what it needs is not loaded, see above")
+    try:
+        shipped = shipped_model(EDPN)
+    except EdfvError as error:
+        advice = "edfv run --estimator reversal needs none; install the package again, or train one: edfv train"
+        return Check("GPU", "depth network", "missing", str(error), advice)
+    finding = f"{shipped.path.name}, {shipped.entry.precision}"
+    try:
+        provider = providers_here()[0].removesuffix("ExecutionProvider")
+    except (ImportError, OSError):
+        return Check("GPU", "depth network", "missing", f"{finding}: ONNX Runtime is not loaded, see above")
+    return Check("GPU", "depth network", "ok", f"{finding}, on {provider}")
 
 
 def check_ros(environment: dict[str, str] | None = None) -> list[Check]:

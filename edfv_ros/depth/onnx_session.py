@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     import onnxruntime
 
 PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
-"""Best first. TensorRT is not among them: it builds an engine for minutes before the first run."""
+"""Best first. TensorRT is not among them: it builds an engine for minutes before the first run of each input size, and
+the engines that it may keep fit one GPU, driver and version only."""
 
 _ERRORS_ONLY = 3  # severity, so that the runtime's warnings do not mix with ours
 _BLOCK_BYTES = 1 << 20
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.InferenceSession":
-    """Load a network on the first of :data:`PROVIDERS` that works here, and log which one that is.
+    """Load a network on the first of :data:`PROVIDERS` that works here, and log which one that is, and the precision.
 
     Args:
         path: the ONNX file.
@@ -32,7 +33,7 @@ def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.
     """
     if not path.is_file():
         raise SourceError(f"{path}: no such ONNX file")
-    if sha256 and (found := _sha256(path)) != sha256.lower():
+    if sha256 and (found := file_sha256(path)) != sha256.lower():
         raise SourceError(f"{path}: its sha256 is {found}, not {sha256.lower()}: get the right file or change the key")
     try:
         import onnxruntime  # here, because it takes its time to load and few need it
@@ -43,17 +44,37 @@ def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = _ERRORS_ONLY
-    providers = [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers_here())
     except Exception as error:  # the runtime's exceptions have no common class
         raise SourceError(f"{path}: ONNX Runtime cannot load it: {error}") from None
+    # A file that does not tell its precision is in that of its inputs, as converters leave it.
+    told = session.get_modelmeta().custom_metadata_map.get("precision")
+    precision = told or session.get_inputs()[0].type.removeprefix("tensor(").removesuffix(")")
     provider = session.get_providers()[0].removesuffix("ExecutionProvider")
-    logger.info("%s runs on ONNX Runtime %s, %s", path.name, onnxruntime.__version__, provider)
+    on = f"{provider} ({threads} threads)" if provider == "CPU" else provider
+    logger.info("%s, %s, runs on ONNX Runtime %s, %s", path.name, precision, onnxruntime.__version__, on)
     return session
 
 
-def _sha256(path: Path) -> str:
+def providers_here() -> list[str]:
+    """Those of :data:`PROVIDERS` that the installed ONNX Runtime has, best first.
+
+    Raises:
+        ImportError, OSError: it is not installed, or does not load.
+    """
+    import onnxruntime
+
+    available = onnxruntime.get_available_providers()
+    return [name for name in PROVIDERS if name in available]
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file, in hexadecimal digits.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:

@@ -2,20 +2,18 @@
 
 import copy
 import json
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edfv_ros import __version__
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import replace_atomically
+from edfv_ros.training.onnx_files import write_onnx
 from edfv_ros.training.published.deformable import DeformableConvolution, plain_taps
 from edfv_ros.training.published.network import BINS, SIZE_MULTIPLE_PX, SMALLEST_PX, PublishedNetwork
 from edfv_ros.training.published.operators import SamplingOperator
@@ -126,27 +124,15 @@ def export_onnx(
         for attention in exported.refine.mccs:
             attention.dwconv_kv = _OperatorConvolution(attention.dwconv_kv)
     with replace_atomically(path) as temporary:
-        with warnings.catch_warnings():
-            # It warns of its age, and of Python seeing sizes as numbers. The newer exporter takes twenty times as
-            # long where sizes are left open, and leaves open multiples of eight only.
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                AnySize(exported).eval(),
-                _example(24, 40),
-                str(temporary),
-                input_names=[spec["name"] for spec in INPUTS],
-                output_names=[spec["name"] for spec in OUTPUTS],
-                dynamic_axes={spec["name"]: {2: _HEIGHT, 3: _WIDTH} for spec in (*INPUTS, *OUTPUTS)},
-                opset_version=_OPSET,
-                dynamo=False,
-            )
-        model = onnx.load(temporary)
-        model.producer_name, model.producer_version = "edfv_ros", __version__
-        for output, spec in zip(model.graph.output, OUTPUTS, strict=True):
-            _name_axes(output, spec["shape"])
-        onnx.helper.set_model_props(model, {**_metadata(operator), **(provenance or {})})
-        onnx.checker.check_model(model)
-        onnx.save(model, temporary)
+        write_onnx(
+            AnySize(exported).eval(),
+            _example(24, 40),
+            temporary,
+            inputs=INPUTS,
+            outputs=OUTPUTS,
+            opset=_OPSET,
+            metadata={**_metadata(operator), **(provenance or {})},
+        )
         difference = _largest_difference(network, temporary, operator)
         if not difference <= _MOST_DIFFERENCE:
             raise EdfvError(
@@ -178,15 +164,6 @@ def _example(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
     on, off = (torch.poisson(torch.full((1, BINS, height, width), 0.3), generator) for _ in range(2))
     prior = torch.linspace(0.0, 1.0, height)[:, None].expand(1, 1, height, width).contiguous()
     return on - off, prior, ((on + off).sum(dim=1, keepdim=True) > 0.6 * BINS).float()
-
-
-def _name_axes(value: onnx.ValueInfoProto, shape: list[int | str]) -> None:
-    """Give the axes of an output the lengths and names that are promised; tracing loses those of what is cut."""
-    for axis, length in zip(value.type.tensor_type.shape.dim, shape, strict=True):
-        if isinstance(length, int):
-            axis.dim_value = length
-        else:
-            axis.dim_param = length
 
 
 def _metadata(operator: SamplingOperator) -> dict[str, str]:
