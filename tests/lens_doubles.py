@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import struct
 import threading
 import time
 import tty
@@ -303,3 +304,137 @@ class Scf4Double(LineDouble):
         elif word not in ("M230", "M231", "$B2"):
             return f"unknown {word}"
         return "OK"
+
+
+def crc_ccitt(data: bytes) -> bytes:
+    """CRC-16/IBM-3740, low byte first, bit by bit from its definition (0x1021, start 0xFFFF)."""
+    register = 0xFFFF
+    for bit in (byte >> place & 1 for byte in data for place in reversed(range(8))):
+        register = ((register << 1) ^ (0x1021 if (register >> 15) ^ bit else 0)) & 0xFFFF
+    return bytes([register & 255, register >> 8])
+
+
+def edfv_frame(kind: int, sequence: int, payload: bytes = b"") -> bytes:
+    body = bytes([len(payload), kind, sequence]) + payload
+    return b"\xed\xf1" + body + crc_ccitt(body)
+
+
+class EdfvDouble(PtyDevice):
+    """A controller with our firmware and an analogue lens that is where it is told to be, or a stepper.
+
+    Attributes:
+        lose: whether to leave a record out, by its number.
+        quiet: how many requests it does not answer, though it obeys.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.configured: bytes | None = None
+        self.version = 1
+        self.control = 0.0
+        self.points: list[int] = []
+        self.near_turn = 0
+        self.state = 0
+        self.lose: Callable[[int], bool] = lambda number: False
+        self.quiet = 0
+        self.clock_offset_us = 12_345
+        self._table = bytearray()
+        self._number = self._unasked = 0
+        self._began_us = self._period_us = self._turn = 0
+        self._sampled_us = self._every_us = 0
+
+    def now_us(self) -> int:
+        return time.monotonic_ns() // 1000 + self.clock_offset_us
+
+    def turn_us(self, index: int) -> float:
+        return self._began_us + index * self._period_us / 2
+
+    def take(self) -> object | None:
+        frame = self.received
+        if len(frame) < 7 or len(frame) < 7 + frame[2]:
+            return None
+        length = 7 + frame[2]
+        request = bytes(frame[:length])
+        assert request[:2] == b"\xed\xf1" and crc_ccitt(request[2:-2]) == request[-2:]
+        del frame[:length]
+        return request[3], request[4], request[5:-2]
+
+    def answer(self, request: object) -> bytes:
+        assert isinstance(request, tuple)
+        kind, sequence, payload = request
+        result = self._obey(kind, payload)
+        if self.quiet:
+            self.quiet -= 1
+            return b""
+        if isinstance(result, int):
+            return edfv_frame(0xFF, sequence, bytes([kind, result]))
+        return edfv_frame(kind | 0x80, sequence, result)
+
+    def _obey(self, kind: int, payload: bytes) -> bytes | int:
+        if kind == 0x01:
+            return b"EDFV" + struct.pack("<6B4HBx", self.version, 0, 1, 2, 3, 1, 7, 256, 500, 7000, 1)
+        if kind == 0x0C:
+            return struct.pack("<QQ", self.now_us(), self.now_us() + 40)
+        if kind == 0x0E:
+            self._every_us = 1000 * int.from_bytes(payload, "little")
+            return b""
+        if kind == 0x02:
+            self.configured, self.state = payload, 1
+            return payload
+        if kind == 0x0D:
+            code = round(self.control)
+            return struct.pack("<BBHHQ5HhIHH", self.state, 3, code, code, self.now_us(), 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        if self.configured is None:
+            return 6
+        low, high = struct.unpack_from("<HH", self.configured, 2)
+        if kind == 0x05:
+            code = int.from_bytes(payload, "little")
+            if not low <= code <= high:
+                return 4
+            self.control, self.state = code, 1
+            self.record(16, 0, code)
+        elif kind == 0x04:
+            self.record(17, 0, 0)
+        elif kind == 0x06:
+            count, self.near_turn, self._crc = struct.unpack("<HHH", payload)
+            self._table, self.points = bytearray(2 * count), []
+        elif kind == 0x07:
+            first = 2 * int.from_bytes(payload[:2], "little")
+            self._table[first : first + len(payload) - 2] = payload[2:]
+        elif kind == 0x08:
+            if int.from_bytes(crc_ccitt(bytes(self._table)), "little") != self._crc:
+                return 10
+            self.points = list(struct.unpack(f"<{len(self._table) // 2}H", self._table))
+        elif kind == 0x09:
+            if self.state == 5:
+                return 5
+            self._period_us, lead_ms = struct.unpack("<IH", payload)
+            self._began_us, self._turn, self.state = self.now_us() + 1000 * lead_ms, 0, 5
+        elif kind == 0x0A:
+            self.state = 1
+        return b""
+
+    def record(self, kind: int, direction: int, code: int, time_us: int | None = None, detail: int = 0) -> None:
+        time_us = self.now_us() if time_us is None else time_us
+        payload = struct.pack("<IQBbHHh", self._number, time_us, kind, direction, code, code, detail)
+        if not self.lose(self._number):
+            self.send(edfv_frame(0xC1, self._unasked, payload))
+            self._unasked = (self._unasked + 1) % 256
+        self._number += 1
+
+    def tick(self) -> None:
+        now_us = self.now_us()
+        while self.state == 5 and now_us >= self.turn_us(self._turn):
+            far = self._turn % 2 == 0
+            code = self.points[0 if far else self.near_turn]
+            self.record(1 if far else 2, 1 if far else -1, code, round(self.turn_us(self._turn)))
+            self._turn += 1
+        if self._every_us and now_us >= self._sampled_us + self._every_us:
+            self._sampled_us = now_us
+            direction = 0
+            if self.state == 5 and self._turn:
+                place = (now_us - self._began_us) / self._period_us % 1 * len(self.points)
+                before, after = self.points[int(place)], self.points[(int(place) + 1) % len(self.points)]
+                self.control = before + (after - before) * (place % 1)
+                direction = 1 if self._turn % 2 else -1
+            self.record(0, direction, round(self.control), now_us)

@@ -165,11 +165,6 @@ def test_a_closed_lens_says_so() -> None:
             lens.telemetry()
 
 
-def test_a_driver_that_is_not_there_yet_names_those_that_are() -> None:
-    with pytest.raises(LensError, match=r"lens\.driver = edfv: no such driver yet; supported now: virtual"):
-        open_lens(rig_at("/dev/null", driver="edfv"))
-
-
 def packet_now(triggers: list[tuple[int, int]] | None = None) -> Packet:
     events = np.zeros(1, EVENT_DTYPE)
     events["timestamp"] = time.time_ns() // 1000

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.drivers.edfv import EdfvLens
 from edfv_ros.lens.drivers.optotune_icc import OptotuneIcc
 from edfv_ros.lens.drivers.optotune_ld4 import OptotuneLd4
 from edfv_ros.lens.drivers.scf4 import Scf4
@@ -13,6 +13,7 @@ from edfv_ros.rig import Rig
 
 DRIVERS: dict[str, Callable[[Rig], LensDriver]] = {
     "virtual": VirtualLens,
+    "edfv": EdfvLens,
     "optotune_ld4": OptotuneLd4,
     "optotune_icc": OptotuneIcc,
     "scf4": Scf4,
@@ -25,11 +26,8 @@ def open_lens(rig: Rig) -> LensDriver:
     """Open the lens that the rig names; a context manager that closes it.
 
     Raises:
-        LensError: there is no driver for it yet, the port is absent, or something else answers there.
+        LensError: the port is absent, nobody answers there, or something else does.
     """
-    driver = DRIVERS.get(rig.lens.driver)
-    if driver is None:
-        raise LensError(f"lens.driver = {rig.lens.driver}: no such driver yet; supported now: {', '.join(DRIVERS)}")
-    lens = driver(rig)
+    lens = DRIVERS[rig.lens.driver](rig)
     lens.open()
     return lens

@@ -35,7 +35,7 @@ RESPONSES: Mapping[str, LensResponse] = MappingProxyType(
         "optotune_icc": EL_16_40,
         "scf4": LensResponse("the motor"),
         "varioptic_usbm": LensResponse("no document at hand"),
-        "edfv": LensResponse("the firmware's own limits"),
+        "edfv": LensResponse("the firmware's limits", practical_hz=100.0),
     }
 )
 """Response by driver.

@@ -76,6 +76,7 @@ class VirtualLens:
         check_plan(plan, _RESPONSE)
         self.stop()
         self.telemetry()  # of what it did before, which is no sweep of ours
+        self._last = None
         self._command(f"SWEEP {plan.min_dpt:.6f} {plan.max_dpt:.6f} {plan.waveform} {plan.frequency_hz:.6f}")
         self._sweeping = True
 
