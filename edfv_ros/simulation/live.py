@@ -201,8 +201,6 @@ def _lens(arguments: argparse.Namespace, rig: Rig, start_us: int) -> tuple[LiveL
         if arguments.lens_set or arguments.lens_fault:
             raise SimulationError("--lens-set and --lens-fault are of an emulated controller: add --lens-controller")
         virtual = LensPort(rig, start_us)
-        if not arguments.wait:
-            virtual.sweep()
         return virtual, {"lens_port": virtual.path}
     faults = Faults()
     faults.set(arguments.lens_fault)
@@ -246,6 +244,7 @@ def _warm_up(virtual: VirtualRig, replay: EventReplay) -> None:
 def _stream(arguments: argparse.Namespace) -> None:
     rig = load_rig(arguments.rig)
     settings = _still(load_settings(arguments.settings) if arguments.settings else SimulationSettings())
+    lens, announcement = _lens(arguments, rig, time.time_ns() // 1000)
     _say(f"making the scene {arguments.kind}-{arguments.seed}")
     scene = make_scene(arguments.kind, arguments.seed, rig)
     _say("rendering its focus stack and the events of a sweep")
@@ -258,7 +257,9 @@ def _stream(arguments: argparse.Namespace) -> None:
     parent = os.getppid()
     with NetworkSender(uri, info) as sender:
         start_us = time.time_ns() // 1000
-        lens, announcement = _lens(arguments, rig, start_us)
+        lens.advance(start_us)
+        if isinstance(lens, LensPort) and not arguments.wait:
+            lens.sweep()
         live = LiveRig(virtual, replay, lens, start_us=start_us)
         print(json.dumps({"uri": sender.uri, **announcement, **truth}), flush=True)
         _say(f"streaming at {sender.uri}, lens at {lens.path}")

@@ -1,5 +1,7 @@
 """A stepper motor and what it pushes: a counter, play between both, hard stops, a photo-interrupter."""
 
+import math
+
 from edfv_ros.simulation.lens import LensMove
 
 COUNTS = 65536
@@ -80,8 +82,10 @@ class Axis:
         self.stop(start_us)
         steps = _ENDLESS
         if sees and self.interrupted(start_us) != (direction > 0):
-            edge = self._interrupter + self._play if direction > 0 else self._interrupter
-            steps = int(abs(edge - self._motor)) + 1
+            if direction > 0:
+                steps = math.ceil(self._interrupter + self._play - self._motor)
+            else:
+                steps = math.floor(self._motor - self._interrupter) + 1
         return self.move(direction * steps, steps_per_s, start_us)
 
     @property

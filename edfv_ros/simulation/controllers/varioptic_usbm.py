@@ -11,7 +11,7 @@ from edfv_ros.yaml_model import Part, Positive
 
 _REPLY_US = 300.0
 _SLEW_US = 20_000.0
-_HIGHEST_CODE = 0xB3B0
+_LOWEST_V, _HIGHEST_V = 24.0, 24.0 + 0xB3B0 / 1000  # root mean square
 _BEGIN, _WRITE, _READ, _TAKEN, _REFUSED = 0x02, 0x37, 0x38, 0x06, 0x15
 _MOST_BYTES = 12
 _REGISTERS = 16
@@ -36,7 +36,7 @@ class UsbmSettings(Part):
 
 
 class VariopticUsbm(Controller):
-    """The state machine. Its control value is the focus code: 24 V at 0 and 1 mV for each.
+    """The state machine. Its control value is the voltage at the lens: 24 V at code 0 and 1 mV for each.
 
     Attributes:
         settings: the driver.
@@ -60,12 +60,7 @@ class VariopticUsbm(Controller):
     @classmethod
     def own_curve(cls, settings: Part) -> FocusCurve:
         """0.3 to 4.2 dpt over all codes."""
-        return FocusCurve.line(0.0, _HIGHEST_CODE, 0.3, 4.2)
-
-    @property
-    def voltage_v(self) -> float:
-        """At the lens, root mean square."""
-        return 24.0 + self.control / 1000.0
+        return FocusCurve.line(_LOWEST_V, _HIGHEST_V, 0.3, 4.2)
 
     def power_on(self, now_us: float) -> None:
         self.registers = bytearray(_REGISTERS)
@@ -76,7 +71,7 @@ class VariopticUsbm(Controller):
         self._drive_to(0)
 
     def _resting_control(self, settings: Part) -> float:
-        return 0.0
+        return _LOWEST_V
 
     def _receive(self, data: bytes, now_us: float) -> list[Reply]:
         if self._frame and now_us - self._last_us >= self.settings.byte_timeout_ms * 1e3:
@@ -126,9 +121,9 @@ class VariopticUsbm(Controller):
             self._drive_to(value << 8 | self.registers[_FOCUS_LSB])
 
     def _drive_to(self, code: int) -> None:
-        code = min(code, _HIGHEST_CODE)
-        share = abs(code - self.control) / _HIGHEST_CODE
-        self._actuator.follow(self._actuator.slew(float(code), _SLEW_US * share))
+        voltage_v = min(_LOWEST_V + code / 1000, _HIGHEST_V)
+        share = abs(voltage_v - self.control) / (_HIGHEST_V - _LOWEST_V)
+        self._actuator.follow(self._actuator.slew(voltage_v, _SLEW_US * share))
 
     def _damaged(self, data: bytes) -> bytes:
         """A wrong sum."""
