@@ -81,7 +81,8 @@ class EdpnNetwork:
         try:
             position, scale = self._session.run(_READ, inputs)
         except Exception as error:  # the runtime's exceptions have no common class
-            raise SourceError(f"{self._path}: does not run on {score.shape[1:]} cells: {error}") from None
+            rows, columns = score.shape[1:]
+            raise SourceError(f"{self._path}: does not run on {rows} x {columns} cells: {error}") from None
         return position[0], scale[0]
 
     def _check(self, told: dict[str, str]) -> None:
