@@ -12,6 +12,7 @@ from edfv_ros.commands import (
     evaluate,
     export,
     info,
+    lens,
     model,
     record,
     recover,
@@ -43,6 +44,7 @@ app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")
+app.add_typer(lens.lens_app, name="lens")
 app.add_typer(model.model_app, name="model")
 
 

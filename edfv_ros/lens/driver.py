@@ -41,6 +41,7 @@ class LensCapabilities:
         trigger_output: whether it marks turning points on a wire while it generates.
         temperature: whether it measures the lens's temperature.
         set_points_hz: how many set points a second the host sends; None where it sends none.
+        needs_host: whether it parks the lens soon after the host has fallen silent.
     """
 
     clock: Literal["controller", "host"]
@@ -49,6 +50,7 @@ class LensCapabilities:
     trigger_output: bool = False
     temperature: bool = False
     set_points_hz: float | None = None
+    needs_host: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +43,7 @@ class SweepPlan:
     max_dpt: float
     waveform: str
     frequency_hz: float
-    shape: Literal["vergence", "control"] = "vergence"
+    shape: str = "vergence"
     turn_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -11,6 +11,9 @@ from edfv_ros.optics.resolution import (
 )
 from edfv_ros.rig.model import Rig
 
+TEMPERATURE_DRIVERS = ("optotune_ld4", "optotune_icc")
+"""Drivers of controllers that measure the lens's temperature."""
+
 MIN_BIN_DURATION_US = 500.0
 MIN_BLUR_OVER_SWEEP_PX = 5.0
 
@@ -92,8 +95,11 @@ def rig_doubts(rig: Rig) -> list[str]:
         doubts.append(f"lens.driver = {rig.lens.driver} has no lens.port: set it, e.g. /dev/ttyACM0")
     if not rig.lens.breathing.is_constant:
         doubts.append("lens.breathing changes the image scale over the sweep, which is not corrected yet")
-    if rig.lens.temperature_coefficient_dpt_per_c:
-        doubts.append("lens.temperature_coefficient_dpt_per_c is not 0, but temperature is not compensated yet")
+    if rig.lens.temperature_coefficient_dpt_per_c and rig.lens.driver not in TEMPERATURE_DRIVERS:
+        doubts.append(
+            f"lens.temperature_coefficient_dpt_per_c is not 0, but lens.driver = {rig.lens.driver} measures no "
+            "temperature: nothing is compensated"
+        )
     return doubts
 
 

@@ -131,7 +131,7 @@ class EdfvLens(CalibratedLens):
 
     def capabilities(self) -> LensCapabilities:
         generator = ("triangle", "sine", "sawtooth")
-        return LensCapabilities("controller", "reported", generator, trigger_output=True)
+        return LensCapabilities("controller", "reported", generator, trigger_output=True, needs_host=True)
 
     def open(self) -> None:
         super().open()

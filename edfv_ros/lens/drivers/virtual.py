@@ -21,8 +21,28 @@ from edfv_ros.lens.serial_port import REPLY_TIMEOUT_S, SerialPort
 from edfv_ros.rig import Rig
 
 BAUD = 115200
+DEVICE = "virtual lens"
 _RESPONSE = RESPONSES["virtual"]
 _KEPT_SAMPLES = 4096
+
+
+def identify_at(port: SerialPort) -> str:
+    """Ask for its name at an open port.
+
+    Raises:
+        LensError: something else answers, or nobody.
+    """
+
+    def take(received: bytearray) -> str | None:
+        while (line := take_line(received)) is not None:
+            if not line.startswith("S "):
+                return line
+        return None
+
+    line = port.query(b"ID\n", take, "ID")
+    if not line.startswith("OK "):
+        raise port.wrong_answer("ID", line)
+    return line.removeprefix("OK").strip()
 
 
 class VirtualLens:
@@ -35,7 +55,7 @@ class VirtualLens:
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         low_dpt, high_dpt = rig.lens.calibration.range_dpt
         self._limits = LensLimits(low_dpt, high_dpt, _RESPONSE.practical_hz or 0.0)
-        self._port = SerialPort(rig.lens.port, BAUD, "virtual lens", timeout_s=reply_timeout_s)
+        self._port = SerialPort(rig.lens.port, BAUD, DEVICE, timeout_s=reply_timeout_s)
         self._lock = threading.RLock()
         self._samples: deque[LensSample] = deque(maxlen=_KEPT_SAMPLES)
         self._last: LensSample | None = None
