@@ -8,6 +8,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from edfv_ros.depth.likelihood import CELL_PX
 from edfv_ros.volume.same import neighbourhood_events, robust_unit, same_mask
 
 BINS = 32
@@ -15,9 +16,6 @@ BINS = 32
 
 CANDIDATES = 2 * BINS + 1
 """Candidate vergences: the edges and the centres of the bins, from the far end of the sweep to the near one."""
-
-CELL_PX = 2
-"""The likelihood and the distribution have a place for each cell of 2x2 pixels."""
 
 SCORE_FLOOR = -4.0
 """Log likelihoods per bin further below the best candidate's than this say no more."""

@@ -39,6 +39,12 @@ _CHUNK_PIXELS = 1024  # projections of a chunk stay in the cache
 _CHANNELS = 128  # OpenCV filters no more at once
 
 
+def cell_grid(width: int, height: int) -> tuple[int, int]:
+    """Rows and columns of the cells of a picture: even numbers, so that the last ones may lie beyond it."""
+    rows, columns = (-(-size // (2 * CELL_PX)) * 2 for size in (height, width))
+    return rows, columns
+
+
 class DepthLikelihood:
     """Log likelihood of candidate vergences given the intensity change of a sweep.
 
@@ -70,7 +76,7 @@ class DepthLikelihood:
             Cells beyond the image continue it: there are an even number of rows and columns.
         """
         height, width, bins = change.shape
-        rows, columns = (-(-size // (2 * CELL_PX)) * 2 for size in (height, width))
+        rows, columns = cell_grid(width, height)
         padded = self._buffers.get("padded", rows * CELL_PX, columns * CELL_PX, bins)
         bottom, right = padded.shape[0] - height, padded.shape[1] - width
         cv2.copyMakeBorder(change, 0, bottom, 0, right, cv2.BORDER_REPLICATE, dst=padded)

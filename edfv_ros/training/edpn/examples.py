@@ -11,8 +11,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, score_input, volume_input
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, score_input, volume_input
 from edfv_ros.depth.evidence import FocusEvidence
+from edfv_ros.depth.likelihood import CELL_PX, cell_grid
 from edfv_ros.errors import EdfvError
 from edfv_ros.optics import VergenceBins
 from edfv_ros.outputs.files import make_folder, replace_atomically
@@ -40,7 +41,7 @@ def record_dtype(width: int, height: int) -> np.dtype[np.void]:
     ``position_bins`` is NaN where unknown; ``single_up`` tells which sweep SINGLE is of; ``far_bins`` is the vergence
     of the far end of the sweep in bin widths, so that ``(position_bins + 0.5 + far_bins)`` is proportional to vergence.
     """
-    rows, columns = (-(-size // (2 * CELL_PX)) * 2 for size in (height, width))
+    rows, columns = cell_grid(width, height)
     return np.dtype(
         [
             ("score", np.float16, (2, CANDIDATES, rows, columns)),

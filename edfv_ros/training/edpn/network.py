@@ -175,7 +175,7 @@ def _halved(x: Tensor) -> Tensor:
 def _doubled(x: Tensor, like: Tensor, mode: str = "nearest") -> Tensor:
     """Twice the size, cut to that of ``like``."""
     align = {"align_corners": False} if mode == "bilinear" else {}
-    x = F.interpolate(x, scale_factor=2, mode=mode, **align)  # type: ignore[arg-type]
+    x = F.interpolate(x, scale_factor=2, mode=mode, **align)
     return x[:, :, : like.shape[2], : like.shape[3]]
 
 
