@@ -72,7 +72,8 @@ def band_models(
     frequency = np.linspace(0.5 / _FREQUENCIES, 0.5, _FREQUENCIES)
     edges = np.arange(bins.count + 1) - 0.5
     defocus_px = slope_px_per_bin * (edges[None, :] - np.array(candidates)[:, None])
-    distinct_px, place = np.unique(defocus_px.round(_DEFOCUS_DIGITS), return_inverse=True)  # a candidate is like the next
+    # candidates in steps of the bins have most of their defocus in common
+    distinct_px, place = np.unique(defocus_px.round(_DEFOCUS_DIGITS), return_inverse=True)
     transfer = disc_transfer(np.pi * frequency[:, None] * distinct_px)[:, place.reshape(defocus_px.shape)]
     change = np.diff(transfer, axis=2)  # [frequency, candidate, bin]
     models = []

@@ -23,8 +23,9 @@ from edfv_ros.training.onnx_files import write_onnx
 OPSET = 13
 """The first with a scale per channel for the weights of a quantised network; any runtime of today knows it."""
 
-MOST_DIFFERENCE = 1e-4
-"""Between torch and ONNX Runtime: of positions in bins, of scales and logits relative to them."""
+MOST_DIFFERENCE = 1e-3
+"""Between torch and ONNX Runtime: of positions in bins, of scales and logits relative to them. Of a hundred layers in
+single precision, whose sums the two order differently, some 1e-4 remain; a thousandth of a bin is nothing to depth."""
 
 _AGREEING = 0.999
 """Share of the pixels that must agree: where two candidates are equally probable, rounding decides between them."""
