@@ -257,6 +257,18 @@ def test_currents_are_codes_of_the_maximum_within_the_soft_limits():
     assert talk.controller.control == pytest.approx(0.5 + 4.5 * 2048 / 4095 / 2, abs=1e-3)
 
 
+def test_the_current_is_there_at_once_and_the_focus_is_not():
+    talk = Talk("optotune_ld4")
+    talk.ask(b"Aw" + i16(4095))
+    assert talk.ask(b"Ar\0\0", 1_000) == b"A" + i16(4095)
+    assert 0.5 < talk.controller.control < 2.0
+    assert talk.ask(b"PrDA\0\0\0\0", 1_000) == b"PD" + i16(2000)
+    talk = Talk("optotune_icc")
+    for said, answered in (("START", "OK"), ("SETFP=2", "OK"), ("GETFP", "2.000")):
+        assert talk.line(said, wait_us=1_000) == answered
+    assert 0 < talk.controller.control < 1
+
+
 def test_limits_and_memory_wear_the_eeprom_and_nothing_else_does():
     talk = Talk("optotune_ld4")
     for payload in (b"Aw\x01\x00", b"PwTA\x02\xd0\x01\x40", b"MwCA", b"PwDA\x04\xb0\0\0", b"MwSA", b"PwFA\0\0\x27\x10"):
@@ -431,6 +443,7 @@ def test_simple_mode_line_by_line():
         ("SETTEMPLIM=20,45", "OK"),
         ("SETTEMPLIM=20,20", "NO"),
         ("GETDEVICESN", "EDFV0002"),
+        ("DETECTDEVICE", "EL-16-40-TC"),
         ("SETFP=", "ERROR"),
         ("SETFP=nan", "ERROR"),
         ("SETFP=1e999", "ERROR"),
@@ -441,6 +454,8 @@ def test_simple_mode_line_by_line():
     for said, answered in dialogue:
         assert talk.line(said, "\r\n") == answered, said
     assert talk(b"GETTEMP\r\n") == b"25.00\r\n"
+    alone = Talk("optotune_icc", "lens=false", "handshake=false")
+    assert [alone.line(said) for said in ("GETFP", "SETFP=1", "GETDEVICESN", "DANCE")] == ["NO", "NO", "NO", "ERROR"]
 
 
 # Kurokesu SCF4

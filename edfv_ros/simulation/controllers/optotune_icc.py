@@ -23,18 +23,22 @@ class IccSettings(Part):
 
     Attributes:
         handshake: whether it is deaf until ``START``, as where its rate is not the client's.
+        lens: whether there is one; without, all that is about it is answered ``NO``.
         lowest_dpt: focal power.
         highest_dpt: focal power.
         highest_ma: current for the highest focal power; minus that for the lowest.
         temperature_c: of the lens.
+        device: name of the lens.
         serial: of the lens.
     """
 
     handshake: bool = True
+    lens: bool = True
     lowest_dpt: float = -2.0
     highest_dpt: float = 3.0
     highest_ma: Positive = 250.0
     temperature_c: float = 25.0
+    device: Annotated[str, Field(pattern=r"^[!-~]{1,24}$")] = "EL-16-40-TC"
     serial: Annotated[str, Field(pattern=r"^[!-~]{1,16}$")] = "EDFV0002"
 
 
@@ -59,12 +63,13 @@ class OptotuneIcc(Controller):
         self.settings = settings or IccSettings()
         super().__init__(self.settings, curve, faults, now_us)
         self._questions: dict[str, Callable[[], str]] = {
-            "GETFP": lambda: f"{self.control:.3f}",
+            "GETFP": lambda: f"{self._asked_dpt:.3f}",
             "GETFPMIN": lambda: f"{self.settings.lowest_dpt:.3f}",
             "GETFPMAX": lambda: f"{self.settings.highest_dpt:.3f}",
             "GETCURRENT": lambda: f"{self._current_ma():.2f}",
             "GETTEMP": lambda: f"{self.settings.temperature_c + self.temperature_drift_c:.2f}",
             "GETDEVICESN": lambda: self.settings.serial,
+            "DETECTDEVICE": lambda: self.settings.device,
         }
         self._orders: dict[str, Callable[[list[float]], str]] = {
             "SETFP": self._set_focal_power,
@@ -112,11 +117,13 @@ class OptotuneIcc(Controller):
             return "ERROR"
         if words == "START":
             return "OK"
-        if words in self._questions:
-            return self._questions[words]()
         name, equals, text = words.partition("=")
-        if not equals or name not in self._orders:
+        if name not in (self._orders if equals else self._questions):
             return "ERROR"
+        if not self.settings.lens:
+            return "NO"
+        if not equals:
+            return self._questions[name]()
         parts = [part.strip() for part in text.split(",")]
         if not all(_NUMBER.fullmatch(part) for part in parts):
             return "ERROR"
@@ -124,7 +131,7 @@ class OptotuneIcc(Controller):
 
     def _current_ma(self) -> float:
         middle = (self.settings.lowest_dpt + self.settings.highest_dpt) / 2
-        return (self.control - middle) / (self.settings.highest_dpt - middle) * self.settings.highest_ma
+        return (self._asked_dpt - middle) / (self.settings.highest_dpt - middle) * self.settings.highest_ma
 
     def _set_focal_power(self, values: list[float]) -> str:
         if len(values) != 1:
@@ -152,5 +159,6 @@ class OptotuneIcc(Controller):
         return "NO" if len(values) == 2 and values[0] == values[1] else "OK"
 
     def _drive_to(self, focal_power_dpt: float) -> None:
+        self._asked_dpt = focal_power_dpt
         share = abs(focal_power_dpt - self.control) / (self.settings.highest_dpt - self.settings.lowest_dpt)
         self._actuator.follow(self._actuator.slew(focal_power_dpt, _SLEW_US * share))

@@ -138,7 +138,7 @@ class OptotuneLd4(Controller):
             b"PwTA": self._set_temperature_limits,
             b"PrTA": lambda _: b"PTA" + b"".join(_i16(round(t * 16)) for t in (self._limits_c or (0.0, 0.0))[::-1]),
             b"PwDA": self._set_focal_power,
-            b"PrDA": lambda _: b"PD" + _i16(self._dpt_code(self.control)),
+            b"PrDA": lambda _: b"PD" + _i16(self._dpt_code(self._dpt(self._current_ma()))),
             b"TCA": lambda _: b"TCA" + _i16(round(self.temperature_c * 16) if self._senses else _NO_SENSOR),
             b"GAA": lambda _: b"GAA" + _i16(0),
             b"Sr": lambda _: b"S" + bytes([self._status(), 0, 0, 0]),
@@ -252,7 +252,9 @@ class OptotuneLd4(Controller):
         return max(-_FULL_CODE, min(_FULL_CODE, code)) * self.highest_ma / _FULL_CODE
 
     def _current_ma(self) -> float:
-        """What flows now."""
+        """What flows now. It is there at once; the lens takes its time."""
+        if self._generator is None:
+            return self._output_ma
         return self.head.current_ma(self.control, self.temperature_c)
 
     def _dpt(self, current_ma: float) -> float:
@@ -268,6 +270,7 @@ class OptotuneLd4(Controller):
         return self._actuator.slew(control, _SLEW_US * share)
 
     def _drive_to(self, current_ma: float) -> None:
+        self._output_ma = current_ma
         self._actuator.follow(self._slew_to(current_ma))
 
     def _set_current(self, data: bytes) -> None:
@@ -400,8 +403,9 @@ class OptotuneLd4(Controller):
         if self.mode == _FOCAL_POWER:
             return b"MCA" + bytes([_SPURIOUS_STATUS]) + self._range_codes()
         if (reachable := self._range_dpt()) is not None:
+            present_dpt = self._dpt(self._current_ma())
             self.mode, self._generator = _FOCAL_POWER, None
-            self._ask(max(reachable[0], min(reachable[1], self.control)))
+            self._ask(max(reachable[0], min(reachable[1], present_dpt)))
         return b"MCA" + bytes([self._status()]) + self._range_codes()
 
     def _set_focal_power(self, data: bytes) -> None:
