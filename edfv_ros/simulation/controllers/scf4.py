@@ -14,7 +14,6 @@ from edfv_ros.yaml_model import NotNegative, Part, Positive
 
 _AXES = "ABC"
 _REPLY_US = 1_000.0
-_START_US = 2_000.0  # the answer to a move comes before the motor turns
 _DRIVER_RESET_US = 300_000.0
 _INTERRUPTER = 32_000.0
 _TRAVEL = (31_500.0, 37_000.0)
@@ -31,6 +30,7 @@ class Scf4Settings(Part):
         focus_axis: which motor moves the focus; A in the facts of this project, B on many zoom lenses.
         backlash_steps: play of each motor. A user found the same focus at 2048 steps upwards and 2260 downwards.
         steps_per_s: of a motor for each unit of M240.
+        start_delay_ms: from the answer to a move to the motor's turning. Users saw states without the moving flag then.
         glitch_every: in every so many states the count of the focus motor reads 0, as users report; 0 for never.
         line_end: of the answers.
         identity: answer to ``$S``.
@@ -39,6 +39,7 @@ class Scf4Settings(Part):
     focus_axis: Literal["A", "B", "C"] = "A"
     backlash_steps: NotNegative = 212.0
     steps_per_s: Positive = 5.0
+    start_delay_ms: NotNegative = 2.0
     glitch_every: Annotated[int, Field(ge=0)] = 0
     line_end: Literal["\n", "\r\n"] = "\r\n"
     identity: str = "EVB.1.3.0, SCF4-M RevC, Kurokesu, 5D0FF39-00000000-00000003"
@@ -184,7 +185,7 @@ class Scf4(Controller):
         return [name for name in _AXES if name in arguments] or list(_AXES)
 
     def _move(self, arguments: dict[str, int | None]) -> str:
-        start_us = self._now_us + _REPLY_US + _START_US
+        start_us = self._now_us + _REPLY_US + self.settings.start_delay_ms * 1e3
         for name in _AXES:
             value = arguments.get(name)
             if value is None or not self._initialised:
