@@ -65,6 +65,17 @@ def _edpn_published(rig: Rig, prior: Path | None, model: Path | None) -> DepthEs
     return PublishedEdpn(PublishedModel(model), monocular, PolarityReversal(rig.optics, rig.bins), rig.bins)
 
 
+def _edpn(rig: Rig, prior: Path | None, model: Path | None) -> DepthEstimator:
+    from edfv_ros.depth.edpn import EventDepthPrompting
+    from edfv_ros.depth.edpn_network import EdpnNetwork
+    from edfv_ros.depth.likelihood import cell_grid
+    from edfv_ros.depth.prior import MonocularPrior, load_prior
+
+    network = EdpnNetwork(model, *cell_grid(*rig.camera.resolution))
+    monocular = None if prior is None else MonocularPrior(load_prior(prior), rig.camera.resolution)
+    return EventDepthPrompting(network, rig.optics, rig.bins, monocular)
+
+
 class Need(Enum):
     """What an estimator does with a file that a user may give it."""
 
@@ -89,6 +100,7 @@ class EstimatorKind:
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
+    "edpn": EstimatorKind(_edpn, prior=Need.OPTIONAL, model=Need.OPTIONAL),
     "reversal": EstimatorKind(_reversal),
     "aligned_prior": EstimatorKind(_aligned_prior, prior=Need.NEEDED),
     "edpn_published": EstimatorKind(_edpn_published, prior=Need.NEEDED, model=Need.NEEDED),
