@@ -462,7 +462,7 @@ def test_simple_mode_line_by_line():
 
 
 def test_g_code_line_by_line():
-    talk = Talk("scf4")
+    talk = Talk("scf4", "steps_per_s=5")
     assert talk(b"$S\n") == b"EVB.1.3.0, SCF4-M RevC, Kurokesu, 5D0FF39-00000000-00000003\r\n"
     assert talk.line("G0 A100") == "OK"
     assert talk.line("!1") == "0, 0, 0, 0, 0, 0, 0, 0, 0"  # not before the motor driver is initialised
@@ -487,7 +487,7 @@ def test_g_code_line_by_line():
 
 
 def test_only_one_command_is_heard_at_a_time():
-    talk = Talk("scf4")
+    talk = Talk("scf4", "steps_per_s=5")
     assert talk(b"G90\nG91\n$S\n") == b"OK\r\n"
     assert talk.controller.lost_lines == 2
     assert talk.line("G4 P100") == "OK"
@@ -497,7 +497,7 @@ def test_only_one_command_is_heard_at_a_time():
 
 def homed():
     """A focus motor that has found its photo-interrupter from below and calls it 32000."""
-    talk = Talk("scf4")
+    talk = Talk("scf4", "steps_per_s=5")
     for command in ("$B2", "M238", "M240 A600", "G91", "M231 A", "G0 A-100"):
         assert talk.line(command, wait_us=400_000) == "OK"
     assert talk.line("!1", wait_us=3e6).split(", ")[3::3] == ["0", "0"]  # found from above, and stopped there
@@ -536,6 +536,15 @@ def test_steps_are_lost_at_the_stop_and_the_counter_wraps():
     talk.line("G0 A33600")
     assert talk.line("!1", wait_us=60e6).startswith("64, ")
     assert talk.controller.control == 37_000
+
+
+@pytest.mark.parametrize(("word", "moving"), [("start_delay_ms=2", "0"), ("start_delay_ms=0", "1")])
+def test_the_answer_may_come_before_the_motor_turns(word, moving):
+    talk = Talk("scf4", word)
+    for command in ("$B2", "G91", "G0 A100"):
+        assert talk.line(command, wait_us=400_000) == "OK"
+    assert talk.line("!1", wait_us=1_500).split(", ")[6] == moving
+    assert talk.line("!1").split(", ")[6] == "1"
 
 
 def test_a_stop_stops_and_an_unlit_interrupter_sees_nothing():

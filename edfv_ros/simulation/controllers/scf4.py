@@ -38,7 +38,7 @@ class Scf4Settings(Part):
 
     focus_axis: Literal["A", "B", "C"] = "A"
     backlash_steps: NotNegative = 212.0
-    steps_per_s: Positive = 5.0
+    steps_per_s: Positive = 1.0
     start_delay_ms: NotNegative = 2.0
     glitch_every: Annotated[int, Field(ge=0)] = 0
     line_end: Literal["\n", "\r\n"] = "\r\n"
