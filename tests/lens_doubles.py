@@ -301,7 +301,7 @@ class Scf4Double(LineDouble):
             self.speed = number
         elif word == "M0":
             self._target = self.hidden
-        elif word not in ("M230", "M231", "$B2"):
+        elif word not in ("M230", "M238", "$B2"):
             return f"unknown {word}"
         return "OK"
 

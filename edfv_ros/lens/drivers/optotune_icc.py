@@ -8,7 +8,7 @@ import math
 from edfv_ros.errors import LensError
 from edfv_ros.lens.calibrated import CalibratedLens
 from edfv_ros.lens.driver import LensCapabilities
-from edfv_ros.lens.faults import LensRefused
+from edfv_ros.lens.faults import LensRefused, LensSilent
 from edfv_ros.lens.protocols import icc
 from edfv_ros.lens.protocols.lines import take_line
 from edfv_ros.lens.response import RESPONSES
@@ -27,7 +27,12 @@ def identify_at(port: SerialPort) -> str:
     Raises:
         LensError: something else answers, or nobody.
     """
-    _require_done(port, icc.HANDSHAKE, port.query(icc.encode(icc.HANDSHAKE), take_line, icc.HANDSHAKE))
+    request = icc.encode(icc.HANDSHAKE)
+    try:
+        line = port.query(request, take_line, icc.HANDSHAKE)
+    except LensSilent:  # what somebody sent before may have lain unfinished in its line buffer
+        line = port.query(request, take_line, icc.HANDSHAKE)
+    _require_done(port, icc.HANDSHAKE, line)
     return DEVICE
 
 

@@ -26,6 +26,7 @@ BAUD = 115200
 DEVICE = "Kurokesu SCF4"
 FASTEST_STEPS_PER_S = 600  # that of the controller's own examples, taken for steps a second
 HOME_COUNT = 32000
+START_S = 0.3  # a move that was acknowledged has begun by then
 _POLL_S = 0.02
 _COARSE_STEPS, _FINE_STEPS = 200, 4  # of homing
 _HOMING_TRAVEL_STEPS = 8000
@@ -63,13 +64,18 @@ class Scf4(CalibratedLens):
     def home(self) -> None:
         """Find the edge of the photo-interrupter and count from there."""
         with self._lock:
-            for command in (scf4.RELATIVE, scf4.FORCED_MOVES, scf4.set_speed(FASTEST_STEPS_PER_S)):
+            for command in (
+                scf4.INTERRUPTER_LIGHT,
+                scf4.NORMAL_MOVES,
+                scf4.RELATIVE,
+                scf4.set_speed(FASTEST_STEPS_PER_S),
+            ):
                 self._command(command)
             way_out = self._go_behind_edge()
             while (at := self._move_by(_FINE_STEPS * way_out)).interrupted:
                 continue
             self.lost_steps = None if self.lost_steps is None else at.position - HOME_COUNT
-            for command in (scf4.set_counter(HOME_COUNT), scf4.NORMAL_MOVES, scf4.ABSOLUTE):
+            for command in (scf4.set_counter(HOME_COUNT), scf4.ABSOLUTE):
                 self._command(command)
             self._target = HOME_COUNT
 
@@ -98,19 +104,25 @@ class Scf4(CalibratedLens):
         )
 
     def _move_by(self, steps: int) -> MotorStatus:
+        target = _ask_status(self._port).position + steps
         self._command(scf4.move(steps))
-        return self._wait(abs(steps))
+        return self._wait(target)
 
-    def _wait(self, steps: int) -> MotorStatus:
-        """Wait for the motor to stand still."""
-        deadline_s = time.monotonic() + 2 * steps / FASTEST_STEPS_PER_S + _MOVE_SLACK_S
-        while (at := _ask_status(self._port)).moving:
-            if time.monotonic() > deadline_s:
-                raise LensError(
-                    f"lens port {self._port.path}: the motor has not arrived after {steps} steps: is something in its "
-                    "way?"
-                )
+    def _wait(self, target: int) -> MotorStatus:
+        """Wait for the motor to stand at a count, or to stand for so long that it cannot be waiting to start."""
+        at = _ask_status(self._port)
+        now_s = standing_s = time.monotonic()
+        deadline_s = now_s + 2 * abs(target - at.position) / FASTEST_STEPS_PER_S + _MOVE_SLACK_S
+        while at.moving or (at.position != target and now_s - standing_s < START_S):
             time.sleep(_POLL_S / 4)
+            now_s = time.monotonic()
+            if now_s > deadline_s:
+                raise LensError(
+                    f"lens port {self._port.path}: the motor has not arrived at {target} steps: is it blocked?"
+                )
+            at = _ask_status(self._port)
+            if at.moving:
+                standing_s = now_s
         return at
 
     def _send_control(self, control: float) -> None:
@@ -119,7 +131,7 @@ class Scf4(CalibratedLens):
         self._command(scf4.move(self._target))
 
     def _confirm(self) -> None:
-        at = self._wait(scf4.HIGHEST_COUNT)
+        at = self._wait(self._target)
         if at.position != self._target:
             raise LensError(
                 f"lens port {self._port.path}: the motor stopped at {at.position} steps, not at {self._target}: is "
@@ -208,13 +220,15 @@ class _Shuttle(LensThread):
         if direction:
             self._lens.report_position(time_us, at.position, direction)
         self._lens.begin_move(target, steps_per_s)
+        began_us = time_us
         while not stop.wait(_POLL_S):
             time_us, at = self._lens.poll()
-            if not at.moving:
+            arrived = not at.moving and (at.position == target or time_us - began_us > START_S * 1e6)
+            if arrived:
                 time_us = _arrival_us(seen, time_us, at.position)
             if direction and time_us > seen[-1][0]:
                 self._lens.report_position(time_us, at.position, direction)
-            if not at.moving:
+            if arrived:
                 return
             seen.append((time_us, at.position))
 
