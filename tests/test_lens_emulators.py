@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from edfv_ros.simulation.controllers import (
     EmulatedController,
     Faults,
     FocusCurve,
+    emulate,
     make_controller,
 )
 from edfv_ros.simulation.lens_port import LensPort
@@ -783,6 +785,32 @@ def test_emulate_serves_until_it_is_terminated(tmp_path):
             assert not link.is_symlink()
         finally:
             process.kill()
+
+
+def test_emulate_pulls_its_own_plug_and_puts_it_in_again(tmp_path):
+    link = tmp_path / "lens"
+    seen, over = [], threading.Event()
+
+    def watch():
+        for there in (True, False, True):
+            deadline = time.monotonic() + 5
+            while link.is_symlink() != there and time.monotonic() < deadline:
+                time.sleep(0.002)
+            seen.append(link.is_symlink())
+        if not over.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        emulate("optotune_icc", link=link, unplug_after_s=0.2, replug_after_s=0.2)
+    finally:
+        over.set()
+        watcher.join()
+    assert seen == [True, False, True]
+    assert not link.is_symlink()
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 # the virtual rig

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -82,9 +82,10 @@ class EmulatedController:
 
     def _serve(self) -> None:
         while not self._over.is_set():
-            _wait(self._port)
             with self.lock:
                 _turn(self._port)
+                sources, wait_s = _awaited(self._port)
+            _select(sources, wait_s)
 
 
 def emulate(
@@ -124,7 +125,8 @@ def emulate(
     try:
         with _terminated_as_interrupted():
             while True:
-                told.obey(_wait(port, told.sources))
+                sources, wait_s = _awaited(port)
+                told.obey(_select([*told.sources, *sources], wait_s))
                 _turn(port)
                 while plan and _now_us() >= plan[0][0]:
                     told.do(plan.pop(0)[1])
@@ -141,11 +143,11 @@ class _Told:
         self._port = port
         self._text = b""
         self.sources: list[int] = []
-        if sys.stdin is not None and not sys.stdin.closed:
+        with suppress(AttributeError, OSError, ValueError):  # there is no stdin, or it is closed, or not a file
             self.sources.append(sys.stdin.fileno())
 
-    def obey(self, readable: bool) -> None:
-        if not readable:
+    def obey(self, readable: Sequence[int]) -> None:
+        if not self.sources or self.sources[0] not in readable:
             return
         come = os.read(self.sources[0], 4096)
         if not come:
@@ -181,16 +183,18 @@ def _plugging(unplug_after_s: float | None, replug_after_s: float | None) -> lis
     return [(unplug_us, "unplug"), *again]
 
 
-def _wait(port: ControllerPort, others: Sequence[int] = ()) -> bool:
-    """Until something has come or an answer is due, and never long; return whether one of the others is readable."""
+def _awaited(port: ControllerPort) -> tuple[list[int], float]:
+    """What to wait for, and how long in seconds: until an answer is due, and never long."""
     due_us = port.next_us()
     wait_us = _LONGEST_WAIT_US if due_us is None else min(_LONGEST_WAIT_US, max(0.0, due_us - _now_us()))
-    sources = [*others, *([port.fileno()] if port.plugged else [])]
+    return ([port.fileno()] if port.plugged else []), wait_us * 1e-6
+
+
+def _select(sources: Sequence[int], wait_s: float) -> list[int]:
     try:
-        readable, _, _ = select.select(sources, [], [], wait_us * 1e-6)
+        return select.select(sources, [], [], wait_s)[0]
     except (OSError, ValueError):  # unplugged by another thread meanwhile
-        return False
-    return any(other in readable for other in others)
+        return []
 
 
 def _turn(port: ControllerPort) -> None:
