@@ -19,7 +19,7 @@ from edfv_ros.outputs.files import check_folder
 from edfv_ros.yaml_model import first_problem
 
 if TYPE_CHECKING:
-    from edfv_ros.training.edpn.examples import Examples
+    from edfv_ros.training.edpn.examples import Examples, JoinedExamples
     from edfv_ros.training.edpn.loop import TrainingRun
     from edfv_ros.training.edpn.scoring import Scores
     from edfv_ros.training.edpn.settings import TrainingSettings
@@ -32,7 +32,9 @@ _VALIDATION_PART = 20  # one in so many
 
 def train(
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run, or one to go on with.")],
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Data set to train on (edfv dataset).")],
+    data: Annotated[
+        list[Path], typer.Option(metavar="DIR", help="Data set to train on (edfv dataset); may be given several times.")
+    ],
     validation: Annotated[Path, typer.Option(metavar="DIR", help="Data set of another split, to watch it by.")],
     steps: Annotated[int | None, typer.Option(metavar="N", help="Steps in all; 20000 unless told.")] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Examples of a step; 16 unless told.")] = None,
@@ -71,6 +73,7 @@ def train(
     Examples:
       edfv train --out run --data crops --validation held_out
       edfv train --out run --data crops --validation held_out --steps 40000
+      edfv train --out run --data crops --data more --validation held_out
       edfv train --out run --data crops --validation held_out --simulate 8000
     """
     if importlib.util.find_spec("torch") is None:
@@ -91,14 +94,19 @@ def train(
                 _make_validation(validation, max(_LEAST_VALIDATION, simulate // _VALIDATION_PART), size, display)
             held_out = Examples(validation, display.of("preparing validation"))
             if simulate is None:
-                examples, check = Examples(data, display.of("preparing examples")), _nothing_to_check
+                parts = [Examples(directory, display.of("preparing examples")) for directory in data]
+                check = _nothing_to_check
             else:
+                if len(data) > 1:
+                    raise EdfvError("--simulate makes one data set: give --data once")
                 from edfv_ros.training.edpn.background_data import BackgroundData
 
-                making = stack.enter_context(BackgroundData(data, simulate, size, notice=display.warn))
+                making = stack.enter_context(BackgroundData(data[0], simulate, size, notice=display.warn))
                 making.wait_for_first(display.of("making samples"))
-                examples, check = Examples(data, prepare=False), making.check
-            _check_splits(data, examples, validation, held_out)
+                parts, check = [Examples(data[0], prepare=False)], making.check
+            for directory, part in zip(data, parts, strict=True):
+                _check_splits(directory, part, validation, held_out)
+            examples = JoinedExamples(parts)
             run = TrainingRun(out, settings, chosen.name, bfloat16=chosen.bfloat16)
             display.say(
                 f"{chosen.description}, {chosen.precision}; {len(examples):,} examples of "

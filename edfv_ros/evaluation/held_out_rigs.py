@@ -36,6 +36,7 @@ def _rig(
     field_of_view_deg = math.degrees(2.0 * math.atan(0.5 * sensor_width_mm / image_distance_mm))
     return Domain(
         contrast=(1.0, 1.6),
+        painted=0.0,
         wanted_supported=(0.6, 0.9),
         blur_px_per_bin=(blur_px_per_bin, blur_px_per_bin),
         farthest_dpt=(far_dpt, far_dpt),

@@ -22,6 +22,7 @@ from edfv_ros.simulation.event_model import EventSensor, PixelModel
 from edfv_ros.simulation.geometry import Pose
 from edfv_ros.simulation.lens_plan import LensPlan, plan_sweeps
 from edfv_ros.simulation.moving_things import set_in_motion
+from edfv_ros.simulation.painted import Painted
 from edfv_ros.simulation.scenes import make_scene
 from edfv_ros.simulation.view import Canvas, Image, Scene, View
 from edfv_ros.simulation.virtual_rig import VirtualRig
@@ -192,7 +193,8 @@ def plan_crop(setup: Setup, seed: int) -> LensPlan | None:
 
 def virtual_crop(setup: Setup, plan: LensPlan, seed: int) -> VirtualRig:
     """The rig of a crop before its scene."""
-    scene = set_in_motion(make_scene(setup.kind, seed, setup.rig), setup.settings.things, seed)
+    scene: Scene = set_in_motion(make_scene(setup.kind, seed, setup.rig), setup.settings.things, seed)
+    scene = scene if setup.paint is None else Painted(scene, setup.paint)
     return VirtualRig.of_scene(setup.rig, _Graded(scene, setup.contrast), setup.settings, plan=plan, seed=seed)
 
 

@@ -13,6 +13,7 @@ from edfv_ros.simulation.imaging import Imaging
 from edfv_ros.simulation.lens_response import LensResponse
 from edfv_ros.simulation.motion import MOTIONS, CameraTrajectory, Motion, displacement_px
 from edfv_ros.simulation.moving_things import ThingMotion
+from edfv_ros.simulation.painted import Paint
 from edfv_ros.simulation.readout import Readout
 from edfv_ros.simulation.scenes import SCENE_KINDS
 from edfv_ros.simulation.settings import SimulationSettings
@@ -59,6 +60,8 @@ class Domain(Part):
         kinds: scene kinds, one is drawn for each crop; a name given twice comes twice as often.
         contrast: power that the radiance of a scene is raised to, about mid-grey: procedural surfaces
             are as pale as painted walls, or more like gravel in the sun.
+        painted: chance that the surfaces of a still scene are painted in a few flat tones instead of textured.
+        patch_px, tones: size of the patches, and about how many tones a surface has then.
         wanted_supported: share of the pixels with four events in a 2 px neighbourhood up to which an operator would
             lower the thresholds for this scene, as far as ``threshold`` goes; even. Real sweeps have 60 to 95 %.
         least_supported: crops with a smaller share even then are drawn again.
@@ -113,6 +116,9 @@ class Domain(Part):
 
     kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("mixed",)
     contrast: EvenLog = (1.0, 2.0)
+    painted: Chance = 0.3
+    patch_px: EvenLog = (1.5, 12.0)
+    tones: EvenLog = (2.0, 6.0)
     wanted_supported: Even = (0.4, 0.85)
     least_supported: Annotated[float, Field(ge=0, le=0.9)] = 0.3
 
@@ -188,6 +194,7 @@ class Setup(NamedTuple):
         settings: how the rig departs from an ideal one.
         kind: of scene.
         contrast: power of the scene's radiance.
+        paint: of its surfaces, None where they keep their textures.
         wanted_supported: share of pixels with events for which thresholds are lowered.
         has_frame: whether the camera has frames.
     """
@@ -196,6 +203,7 @@ class Setup(NamedTuple):
     settings: SimulationSettings
     kind: str
     contrast: float
+    paint: Paint | None
     wanted_supported: float
     has_frame: bool
 
@@ -236,13 +244,17 @@ def draw_setup(seed: int, resolution: tuple[int, int], domain: Domain | None = N
         settings = settings.model_copy(update={"things": things})
     if moves and (camera_moves or not things_move):
         settings = settings.model_copy(update={"motion": camera})
+    kind, contrast = draw.one_of(domain.kinds), draw.log(domain.contrast)
+    wanted_supported, has_frame = draw.even(domain.wanted_supported), draw.chance(domain.frame)
+    is_painted, paint = draw.chance(domain.painted), Paint(draw.log(domain.patch_px), draw.log(domain.tones))
     return Setup(
         rig,
         settings,
-        kind=draw.one_of(domain.kinds),
-        contrast=draw.log(domain.contrast),
-        wanted_supported=draw.even(domain.wanted_supported),
-        has_frame=draw.chance(domain.frame),
+        kind=kind,
+        contrast=contrast,
+        paint=paint if is_painted and not moves else None,
+        wanted_supported=wanted_supported,
+        has_frame=has_frame,
     )
 
 

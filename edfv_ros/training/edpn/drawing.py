@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edfv_ros.depth.edpn_inputs import Guide, conditions_input, guide_input
-from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, Examples
+from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, AnyExamples
 
 SINGLE_CHANCE = 0.3
 NO_FRAME_CHANCE = 0.35
@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 class _Draws:
     """Draw number ``n`` of an endless sequence; the same number is the same draw, whoever asks."""
 
-    def __init__(self, examples: Examples, seed: int, *, augment: bool) -> None:
+    def __init__(self, examples: AnyExamples, seed: int, *, augment: bool) -> None:
         self._examples = examples
         self._seed = seed
         self._augment = augment
@@ -142,7 +142,7 @@ def _turned(maps: list[NDArray[np.float32]], rng: np.random.Generator) -> list[N
 
 
 def batches(
-    examples: Examples, size: int, draws: range, *, seed: int, augment: bool, workers: int = 1
+    examples: AnyExamples, size: int, draws: range, *, seed: int, augment: bool, workers: int = 1
 ) -> Generator[Batch, None, None]:
     """Batches of consecutive draws, made ahead.
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
@@ -174,6 +174,48 @@ class Examples:
         number, place = divmod(index, self.manifest.shard_size)
         record: NDArray[np.void] = self._files[number][place]
         return record
+
+
+class JoinedExamples:
+    """The examples of several data sets, one after the other.
+
+    Args:
+        parts: of the same resolution; at least one.
+
+    Raises:
+        EdfvError: they are of different resolutions.
+    """
+
+    def __init__(self, parts: Sequence[Examples]) -> None:
+        self._parts = parts
+        for part in parts[1:]:
+            if part.resolution != parts[0].resolution:
+                first, other = (" x ".join(map(str, each.resolution)) for each in (parts[0], part))
+                raise EdfvError(f"data sets of {first} and of {other} pixels: train on sets of one size")
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Width and height of an example in pixels."""
+        return self._parts[0].resolution
+
+    def extend(self) -> None:
+        """See :meth:`Examples.extend`."""
+        for part in self._parts:
+            part.extend()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __getitem__(self, index: int) -> NDArray[np.void]:
+        """Example ``index``, mapped from its file."""
+        for part in self._parts:
+            if index < len(part):
+                return part[index]
+            index -= len(part)
+        raise IndexError(index)
+
+
+AnyExamples = Examples | JoinedExamples
 
 
 def _file(directory: Path, dataset: Dataset, number: int) -> tuple[Path, range]:

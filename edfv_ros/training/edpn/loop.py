@@ -21,7 +21,7 @@ from edfv_ros.training.edpn.checkpoint import CHECKPOINT_NAME, damaged, load_sta
 from edfv_ros.training.edpn.checkpoint import averaged_network as averaged_network  # for those who look for it here
 from edfv_ros.training.edpn.curves import save_curves
 from edfv_ros.training.edpn.drawing import Batch, batches
-from edfv_ros.training.edpn.examples import Examples
+from edfv_ros.training.edpn.examples import AnyExamples
 from edfv_ros.training.edpn.interruption import postponed_interrupts
 from edfv_ros.training.edpn.losses import losses
 from edfv_ros.training.edpn.network import Edpn, Prediction
@@ -119,14 +119,14 @@ class TrainingRun:
 
     def train(
         self,
-        training: Examples,
-        validation: Examples,
+        training: AnyExamples,
+        validation: AnyExamples,
         progress: Callable[[int, float, Scores | None], None] = lambda step, loss, scores: None,
     ) -> None:
         """Go on to the last step.
 
         Ctrl-C and SIGTERM are heard between two steps, and the checkpoint is written before they are passed on.
-        Examples that have been prepared since the last validation are drawn from after the next one.
+        AnyExamples that have been prepared since the last validation are drawn from after the next one.
 
         Args:
             training, validation: examples.
@@ -158,7 +158,7 @@ class TrainingRun:
 
     def _learn_until_validation(
         self,
-        training: Examples,
+        training: AnyExamples,
         scores: Scores | None,
         progress: Callable[[int, float, Scores | None], None],
         heed: Callable[[], None],
@@ -227,7 +227,7 @@ class TrainingRun:
         return position_bins, far_bins, same
 
     @torch.no_grad()
-    def validate(self, validation: Examples, heed: Callable[[], None] = lambda: None) -> Scores:
+    def validate(self, validation: AnyExamples, heed: Callable[[], None] = lambda: None) -> Scores:
         """Scores of the averaged weights, all inputs given.
 
         Args:
@@ -250,7 +250,7 @@ class TrainingRun:
         return mean_scores(of_examples, total / len(validation))
 
     @torch.no_grad()
-    def _draw(self, validation: Examples) -> None:
+    def _draw(self, validation: AnyExamples) -> None:
         save_curves(self.history, self.folder / CURVES_NAME)
         count = min(_PICTURED, len(validation))
         numbers = range(0, len(validation) // count * count, len(validation) // count)
