@@ -19,7 +19,7 @@ from edfv_ros.outputs.files import check_folder
 from edfv_ros.yaml_model import first_problem
 
 if TYPE_CHECKING:
-    from edfv_ros.training.edpn.examples import Examples, JoinedExamples
+    from edfv_ros.training.edpn.examples import Examples
     from edfv_ros.training.edpn.loop import TrainingRun
     from edfv_ros.training.edpn.scoring import Scores
     from edfv_ros.training.edpn.settings import TrainingSettings
@@ -79,7 +79,7 @@ def train(
     if importlib.util.find_spec("torch") is None:
         raise EdfvError("edfv train needs torch, which is not installed: pip install edfv_ros[train]")
     from edfv_ros.training.edpn.device import choose_device  # torch takes seconds to load
-    from edfv_ros.training.edpn.examples import Examples
+    from edfv_ros.training.edpn.examples import Examples, JoinedExamples
     from edfv_ros.training.edpn.loop import TrainingRun
 
     check_folder(out)
