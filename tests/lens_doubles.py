@@ -225,6 +225,8 @@ class UsbmDouble(PtyDevice):
 
     def take(self) -> object | None:
         frame = self.received
+        while len(frame) > 1 and (frame[0] != 0x02 or frame[1] not in (0x37, 0x38)):
+            del frame[:1]
         if len(frame) < 5:
             return None
         length = 5 if frame[1] == 0x38 else 5 + frame[3]
@@ -351,6 +353,7 @@ class EdfvDouble(PtyDevice):
 
     def take(self) -> object | None:
         frame = self.received
+        del frame[: max(0, frame.find(b"\xed\xf1") if b"\xed\xf1" in frame else len(frame) - 1)]
         if len(frame) < 7 or len(frame) < 7 + frame[2]:
             return None
         length = 7 + frame[2]

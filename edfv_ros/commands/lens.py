@@ -167,7 +167,7 @@ def sweep(
         ),
     ] = SweepShape.VERGENCE,
     round_turns: Annotated[
-        bool, typer.Option("--round", help="Round the turns over a period of the lens's resonance: no overshoot.")
+        bool, typer.Option("--round", help="Round the turns over a period of the lens's resonance: no ringing.")
     ] = False,
     seconds: SecondsOption = None,
 ) -> None:

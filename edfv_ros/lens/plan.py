@@ -33,7 +33,7 @@ class SweepPlan:
         shape: what has that waveform: the ``vergence`` (a triangle then has a constant vergence rate: every bin gets
             the same time) or the ``control`` value (what a generator in a controller makes, whatever the calibration).
         turn_s: time over which a turn is rounded; 0 for sharp turns. The mean over one period of a lens's resonance
-            has nothing left at that frequency, so that the lens turns without overshoot.
+            has nothing left at that frequency, so that the lens comes out of a turn without ringing.
 
     Raises:
         LensError: no such sweep.

@@ -31,6 +31,7 @@ _POLL_S = 0.02
 _COARSE_STEPS, _FINE_STEPS = 200, 4  # of homing
 _HOMING_TRAVEL_STEPS = 8000
 _MOVE_SLACK_S = 2.0
+_RESET_S = 3.0
 _SPEED_RESERVE = 1.05
 
 
@@ -81,7 +82,7 @@ class Scf4(CalibratedLens):
 
     def _connect(self) -> tuple[str, float, float]:
         identity = identify_at(self._port)
-        self._ask(scf4.RESET_DRIVER)
+        self._port.query(scf4.encode(scf4.RESET_DRIVER), take_line, scf4.RESET_DRIVER, timeout_s=_RESET_S)
         self._command(scf4.set_counter(HOME_COUNT))
         self.lost_steps = None
         self.home()
