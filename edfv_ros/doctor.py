@@ -1,10 +1,12 @@
 """What works on this machine, what is missing and what to do about it."""
 
+import grp
 import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
+import pwd
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -223,7 +225,7 @@ def check_serial_ports(ports: Sequence[tuple[str, str]] | None = None) -> list[C
             return [Check("lens", "serial ports", "missing", "pyserial is not loaded, see above")]
         ports = sorted((port.device, port.description) for port in list_ports.comports())
     if not ports:
-        advice = "plug the lens driver in; the virtual lens needs none"
+        advice = "plug the lens controller in, edfv lens scan says what it is; the virtual lens needs none"
         return [Check("lens", "serial ports", "missing", "none", advice)]
     return [_check_serial_port(device, description) for device, description in ports]
 
@@ -232,7 +234,20 @@ def _check_serial_port(device: str, description: str) -> Check:
     finding = description if description and description != "n/a" else "no description"
     if os.access(device, os.R_OK | os.W_OK):
         return Check("lens", device, "ok", finding)
-    return Check("lens", device, "missing", f"{finding}: no permission", "sudo usermod -aG dialout $USER, log in again")
+    if (group := _group_to_join(device)) is None:
+        return Check("lens", device, "missing", f"{finding}: no permission", "log out and in again, then it is yours")
+    advice = f"sudo usermod -aG {group} $USER, log in again"
+    return Check("lens", device, "missing", f"{finding}: no permission", advice)
+
+
+def _group_to_join(device: str) -> str | None:
+    """The group that may use a device; None where the user has joined it since logging in."""
+    try:
+        group = grp.getgrgid(Path(device).stat().st_gid)
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except (OSError, KeyError):
+        return "dialout"
+    return None if user in group.gr_mem and group.gr_gid not in os.getgroups() else group.gr_name
 
 
 def check_torch() -> Check:

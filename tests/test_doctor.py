@@ -1,6 +1,8 @@
 """The checks of edfv doctor on machines made up of folders."""
 
+import grp
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -141,6 +143,21 @@ def test_serial_ports() -> None:
     assert bad.status == "missing" and "dialout" in bad.advice
     (none,) = doctor.check_serial_ports([])
     assert none.finding == "none"
+
+
+def test_a_port_of_another_group_names_it_or_the_new_login_that_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = tmp_path / "ttyUSB0"
+    port.write_bytes(b"")
+    members: list[str] = []
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    monkeypatch.setattr(doctor.grp, "getgrgid", lambda number: grp.struct_group(("uucp", "x", 987_654, members)))
+    (stranger,) = doctor.check_serial_ports([(str(port), "Lens")])
+    assert stranger.advice == "sudo usermod -aG uucp $USER, log in again"
+    members.append(pwd.getpwuid(os.getuid()).pw_name)
+    (joined,) = doctor.check_serial_ports([(str(port), "Lens")])
+    assert joined.advice.startswith("log out and in again")
 
 
 def test_only_what_is_needed_makes_a_machine_unhealthy() -> None:
