@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --constraint requirements.lock
 
-.PHONY: help setup demo test bench lint format lock clean
+.PHONY: help setup demo test firmware-tools bench lint format lock clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,8 +14,11 @@ setup: $(VENV)/.installed  ## Make .venv with the pinned dependencies and the ed
 demo: $(VENV)/.installed  ## Run the virtual rig, the real node and a subscriber; pictures go to demo_output/
 	$(BIN)/python -m edfv_ros.demo --out demo_output
 
-test: $(VENV)/.installed-test lint  ## Run linters, type checks and all tests
+test: $(VENV)/.installed-test lint firmware-tools  ## Run linters, type checks and all tests
 	$(BIN)/python -m pytest
+
+firmware-tools:
+	@sh tools/install_firmware_tools.sh
 
 bench: $(VENV)/.installed  ## Measure how fast things are; numbers go to bench.json, too
 	$(BIN)/python -m edfv_ros.bench --json bench.json
@@ -36,7 +39,7 @@ lock:  ## Rewrite requirements.lock (needs uv; torch pins its CUDA packages itse
 	mv requirements.lock.new requirements.lock
 
 clean:  ## Remove the virtual environment and everything made by running
-	rm -rf $(VENV) demo_output bench.json build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output bench.json build firmware/build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	sh tools/make_venv.sh $(VENV)

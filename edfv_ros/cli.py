@@ -11,6 +11,7 @@ from edfv_ros.commands import (
     doctor,
     evaluate,
     export,
+    firmware,
     info,
     lens,
     model,
@@ -44,6 +45,7 @@ app.command()(export.export)
 app.command()(doctor.doctor)
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")
+app.add_typer(firmware.firmware_app, name="firmware")
 app.add_typer(lens.lens_app, name="lens")
 app.add_typer(model.model_app, name="model")
 

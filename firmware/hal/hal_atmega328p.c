@@ -1,8 +1,8 @@
 /* ATmega328P at 16 MHz: Arduino Uno and Nano. The pins are drawn in README.md.
  *
  * Timer 1 counts at 2 MHz and never stops. Its channel A makes the sync pulse by toggling pin OC1A in hardware, so the
- * edges come on time whatever the processor is doing; channel B is the tick. The longest interrupt, a stepper's tick
- * with a turn, takes under 125 us; the serial line's hardware keeps two bytes, 170 us, by itself. */
+ * edges come on time whatever the processor is doing; channel B is the tick. A tick lets the serial line interrupt it,
+ * whose hardware keeps no more than two bytes. */
 #include <avr/interrupt.h>
 #include <avr/io.h>
 #include <avr/sleep.h>
@@ -30,7 +30,7 @@ static volatile uint32_t overflows;
 static volatile uint16_t tick_interval;
 static uint16_t tick_at; /* OCR1B's next match */
 static uint16_t pulse_width;
-static volatile bool pulse_is_high;
+static volatile enum { PULSE_NONE, PULSE_AHEAD, PULSE_HIGH } pulse;
 static volatile uint16_t dac_frame, dac_next_frame;
 static volatile enum { DAC_IDLE, DAC_HIGH_BYTE, DAC_LOW_BYTE } dac_state;
 static volatile bool dac_has_next;
@@ -63,7 +63,7 @@ void hal_init(void)
     tick_interval = 1000;
     tick_at = tick_interval;
     OCR1B = tick_at - 1;
-    TIMSK1 = _BV(OCIE1B) | _BV(TOIE1);
+    TIMSK1 = _BV(OCIE1A) | _BV(OCIE1B) | _BV(TOIE1);
 
     set_sleep_mode(SLEEP_MODE_IDLE);
     wdt_enable(WDTO_250MS);
@@ -136,56 +136,63 @@ void hal_set_tick(uint16_t interval_counts)
     tick_interval = interval_counts;
 }
 
+/* A stepper's tick takes longer than a byte on the line, so that all but the timer's channels may interrupt it: nothing
+ * else touches what it works on. */
 ISR(TIMER1_COMPB_vect)
 {
     uint32_t const now = hal_counts_low();
     uint16_t behind = (uint16_t)((uint16_t)now - tick_at);
+    if (behind & 0x8000)
+        return; /* made up for already */
     uint32_t at = now - behind;
-    /* Where interrupts were off for longer than a tick, its work is made up for, so that phase is never lost. */
-    for (;;) {
+    TIMSK1 = _BV(TOIE1);
+    /* Where it takes longer than a tick, the next one is made up for, so that phase is never lost. */
+    do {
         tick_at += tick_interval;
         OCR1B = tick_at - 1;
+        sei();
         lens_on_tick(at, behind > LATE_COUNTS);
+        cli();
         behind = (uint16_t)(TCNT1 - tick_at);
-        if (behind & 0x8000)
-            break;
         at += tick_interval;
-        TIFR1 = _BV(OCF1B);
-    }
+    } while (!(behind & 0x8000));
+    TIMSK1 = _BV(OCIE1A) | _BV(OCIE1B) | _BV(TOIE1);
 }
 
 void hal_sync_pulse(uint32_t at_counts, uint16_t width_counts)
 {
-    uint16_t const at = (uint16_t)at_counts;
     pulse_width = width_counts;
-    pulse_is_high = false;
+    pulse = PULSE_AHEAD;
     TCCR1A = 0;
-    OCR1A = at - 1;
+    OCR1A = (uint16_t)at_counts - 1;
     TCCR1A = _BV(COM1A1);
     TCCR1C = _BV(FOC1A); /* the toggling begins from low, whatever came before */
     TCCR1A = _BV(COM1A0);
-    TIFR1 = _BV(OCF1A);
-    TIMSK1 |= _BV(OCIE1A);
 }
 
+/* Also comes at every wrap of the timer while there is no pulse; that is cheaper than sorting out stale flags. */
 ISR(TIMER1_COMPA_vect)
 {
-    if (pulse_is_high) {
+    bool const not_yet = (uint16_t)(TCNT1 - OCR1A) & 0x8000;
+    if (pulse == PULSE_NONE || not_yet)
+        return;
+    if (pulse == PULSE_HIGH) {
         TCCR1A = 0;
-        TIMSK1 &= (uint8_t)~_BV(OCIE1A);
-        pulse_is_high = false;
+        pulse = PULSE_NONE;
         return;
     }
-    pulse_is_high = true;
+    pulse = PULSE_HIGH;
     OCR1A += pulse_width;
     lens_on_turn();
 }
 
 ISR(USART_RX_vect)
 {
-    if (UCSR0A & _BV(DOR0))
-        serial_on_overrun();
-    serial_on_received(UDR0);
+    do {
+        if (UCSR0A & _BV(DOR0))
+            serial_on_overrun();
+        serial_on_received(UDR0);
+    } while (UCSR0A & _BV(RXC0));
 }
 
 void hal_send_bytes(void)
@@ -212,12 +219,14 @@ static void begin_dac_frame(uint16_t frame)
 
 void hal_write_dac(uint16_t frame)
 {
+    hal_lock_state const lock = hal_lock(); /* from what ends the frame before */
     if (dac_state == DAC_IDLE) {
         begin_dac_frame(frame);
-        return;
+    } else {
+        dac_next_frame = frame;
+        dac_has_next = true;
     }
-    dac_next_frame = frame;
-    dac_has_next = true;
+    hal_unlock(lock);
 }
 
 ISR(SPI_STC_vect)

@@ -86,7 +86,7 @@ void hal_set_tick(uint16_t interval_counts)
 void hal_sync_pulse(uint32_t at_counts, uint16_t width_counts)
 {
     assert(!pulse_ahead);                              /* turns are kept apart */
-    assert(at_counts - (uint32_t)now <= 2u * interval); /* and made ready a tick ahead */
+    assert(at_counts - (uint32_t)now <= 4u * interval); /* and made ready a tick ahead */
     assert(width_counts == 1000 || width_counts == 2000);
     pulse_at = at_counts;
     pulse_ahead = true;

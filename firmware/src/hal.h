@@ -27,7 +27,7 @@ void hal_unlock(hal_lock_state state);
 uint64_t hal_counts(void);           /* outside of interrupts */
 uint32_t hal_counts_low(void);       /* the low half, in interrupts */
 
-/* The HAL calls lens_on_tick every `interval` counts. */
+/* The HAL calls lens_on_tick every `interval` counts. The serial line may interrupt that, lens_on_turn not. */
 void hal_set_tick(uint16_t interval_counts);
 
 /* Raise the sync output at `at`, made by hardware, and lower it `width` later; calls lens_on_turn after the rising edge.

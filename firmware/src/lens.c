@@ -30,6 +30,7 @@ static struct {
 static struct stepper_settings stepper;
 
 static uint16_t tick; /* counts */
+static bool half_tick; /* the next one, of a stepper */
 static uint8_t ticks_per_ms;
 static enum lens_state state;
 static bool arriving; /* and a record is due when it is there */
@@ -73,7 +74,8 @@ static void set_tick(uint16_t counts)
 {
     tick = counts;
     ticks_per_ms = (uint8_t)(COUNTS_PER_MS / counts);
-    hal_set_tick(counts);
+    half_tick = false;
+    hal_set_tick(set.kind == KIND_STEPPER ? STEPPER_HALF_TICK_COUNTS : counts);
     set_sampling(sample_ms);
 }
 
@@ -471,6 +473,12 @@ static void sample(uint32_t counts)
 void lens_on_tick(uint32_t counts, bool late)
 {
     count_up(&late_ticks, late);
+    if (half_tick) {
+        half_tick = false;
+        stepper_half_tick();
+        return;
+    }
+    half_tick = set.kind == KIND_STEPPER;
     sample(counts);
     if (state == LENS_UNCONFIGURED)
         return;

@@ -4,10 +4,11 @@
 
 #include "hal.h"
 
-#define TICK_HZ 8000u
+#define TICK_HZ 4000u
 #define ONE_STEP 0x10000l
 #define OVER_TRAVEL_STEPS 2000 /* beyond the upper limit, in search of the switch; and to get off it */
-#define SWITCH_SETTLES_TICKS 4u
+#define FARTHEST_STEPS 32000 /* that a position can be from where counting began */
+#define SWITCH_SETTLES_TICKS 2u
 
 /* A step is made where the wanted position is this far from the last one; a little more than half a step, so that a set
  * point that rests between two steps makes neither of them chatter. */
@@ -15,10 +16,11 @@
 
 enum homing { HOMING_NONE, HOMING_SEEK, HOMING_BACK_OFF };
 
-/* Positions are in 1/65536 step, speeds in that per tick, the acceleration in that per tick per tick. */
+/* Positions are in 1/65536 step, speeds in that per tick, the acceleration in that per tick per tick. A tick has two
+ * halves, at each of which a step can be made; only the first works out where to go, for that takes its time. */
 static struct stepper_settings set;
 static int32_t full_speed, homing_speed, highest_speed;
-static int16_t acceleration;
+static int32_t acceleration;
 static int32_t longest_braking;        /* from twice the full speed */
 static int32_t target, target_speed;   /* at this tick */
 static int32_t position, speed;        /* what the motor is asked for */
@@ -40,8 +42,8 @@ void stepper_configure(struct stepper_settings const *settings)
     set = *settings;
     full_speed = highest_speed = to_speed(set.speed);
     homing_speed = to_speed(set.homing_speed);
-    acceleration = (int16_t)(((uint64_t)set.acceleration << 16) / ((uint32_t)TICK_HZ * TICK_HZ));
-    uint64_t const braking = 2 * (uint64_t)full_speed * (uint64_t)full_speed / (uint16_t)acceleration;
+    acceleration = (int32_t)(((uint64_t)set.acceleration << 16) / ((uint32_t)TICK_HZ * TICK_HZ));
+    uint64_t const braking = 2 * (uint64_t)full_speed * (uint64_t)full_speed / (uint32_t)acceleration;
     longest_braking = braking > INT32_MAX ? INT32_MAX : (int32_t)braking;
     target = target_speed = position = speed = steps = 0;
     homing = HOMING_NONE;
@@ -92,11 +94,12 @@ uint16_t stepper_stop(void)
         highest_speed = full_speed;
         counted = false;
     }
-    uint32_t const fast = (uint32_t)labs(speed);
-    int32_t const braking = (int32_t)(fast * fast / (2u * (uint16_t)acceleration));
-    int32_t rest = (position + (speed < 0 ? -braking : braking) + ONE_STEP / 2) / ONE_STEP;
-    if (homed)
-        rest = rest < set.low ? set.low : rest > set.high ? set.high : rest;
+    uint32_t const eighth = (uint32_t)labs(speed) >> 3; /* so that the square fits */
+    int32_t const braking = (int32_t)((eighth * eighth / (2u * (uint32_t)acceleration)) >> 10);
+    int32_t rest = position / ONE_STEP + (speed < 0 ? -braking : braking);
+    int32_t const low = homed ? (int32_t)set.low : -FARTHEST_STEPS;
+    int32_t const high = homed ? (int32_t)set.high : FARTHEST_STEPS;
+    rest = rest < low ? low : rest > high ? high : rest;
     target = rest * ONE_STEP;
     target_speed = 0;
     return rest < 0 ? 0 : (uint16_t)rest;
@@ -107,7 +110,7 @@ bool stepper_at_rest(void)
     return position == target && speed == 0;
 }
 
-/* Whether `fast` cannot be brought to nothing any more, or just so, over the distance: v^2 >= 2 a d, all divided by 16
+/* Whether `fast` cannot be brought to nothing any more, or just so, over the distance: v^2 >= 2 a d, all divided by 64
  * to fit; without a division or a root, for an 8-bit processor has no time for either. */
 static bool must_brake(int32_t fast, int32_t distance)
 {
@@ -115,8 +118,8 @@ static bool must_brake(int32_t fast, int32_t distance)
         return false;
     if (distance <= 0)
         return true;
-    uint32_t const quarter = (uint32_t)fast >> 2;
-    return quarter * quarter >= (uint16_t)acceleration * ((uint32_t)distance >> 3);
+    uint32_t const eighth = (uint32_t)fast >> 3;
+    return eighth * eighth >= (uint32_t)acceleration * ((uint32_t)distance >> 5);
 }
 
 /* The speed from now to the next tick: as fast as possible to the target and along with it. */
@@ -196,22 +199,32 @@ static enum stepper_event check_switch(void)
     return STEPPER_NOTHING;
 }
 
-enum stepper_event stepper_tick(void)
+/* Work out whether the next half tick begins with a step, to get to `wanted`. */
+static void choose_step(int32_t wanted)
 {
-    if (step_due)
-        hal_set_step(true);
-    enum stepper_event const event = check_switch();
-    speed = next_speed();
-    position += speed;
-    int32_t const offset = position - steps * ONE_STEP;
-    if (step_due)
-        hal_set_step(false);
+    int32_t const offset = wanted - steps * ONE_STEP;
+    hal_set_step(false);
     step_due = offset >= STEP_AT || offset <= -STEP_AT;
     if (step_due) {
         steps += offset > 0 ? 1 : -1;
         hal_set_direction((offset > 0) != set.inverted);
     }
+}
+
+enum stepper_event stepper_tick(void)
+{
+    hal_set_step(step_due);
+    enum stepper_event const event = check_switch();
+    speed = next_speed();
+    choose_step(position + speed / 2);
+    position += speed;
     return event;
+}
+
+void stepper_half_tick(void)
+{
+    hal_set_step(step_due);
+    choose_step(position);
 }
 
 uint16_t stepper_position(void)

@@ -6,10 +6,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STEPPER_TICK_COUNTS 250u /* 8 kHz */
+#define STEPPER_TICK_COUNTS 500u /* 4 kHz */
+#define STEPPER_HALF_TICK_COUNTS 250u
 #define STEPPER_HIGHEST_CODE 30000u /* and the way back home still fits into 16 bits of steps */
 #define STEPPER_LOWEST_SPEED 10u
-#define STEPPER_HIGHEST_SPEED 7000u /* steps/s: less than one step a tick */
+#define STEPPER_HIGHEST_SPEED 7000u /* steps/s: less than one step in half a tick */
 #define STEPPER_LOWEST_ACCELERATION 1000u
 #define STEPPER_HIGHEST_ACCELERATION 10000000u
 #define STEPPER_HIGHEST_TOLERANCE 1000u
@@ -37,8 +38,9 @@ void stepper_follow(uint32_t set_point, int32_t rise);
 uint16_t stepper_stop(void);
 bool stepper_at_rest(void); /* at its set point */
 
-/* Make the step that the tick before worked out, and work out the next one. */
+/* Make the step that is due, and work out the next one. Calls of the two alternate. */
 enum stepper_event stepper_tick(void);
+void stepper_half_tick(void);
 
 uint16_t stepper_position(void); /* 0 where it is below */
 bool stepper_switch_closed(void);

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define VECTORS 26
-#define RX_VECTOR 18
 #define STACK_PAINT 0xA5
 #define HOME_PIN (1 << 5)
 
@@ -33,9 +32,8 @@ struct machine;
 
 struct watched_vector {
     struct machine *machine;
-    uint8_t vector;
-    uint64_t began;
-    uint64_t longest; /* cycles in the interrupt */
+    uint64_t raised;
+    uint64_t longest_wait; /* cycles from its flag to its start */
 };
 
 struct machine {
@@ -43,8 +41,6 @@ struct machine {
     struct list signals[SIGNAL_COUNT];
     struct list to_receive;
     size_t received;
-    uint64_t bytes_taken; /* by the receive interrupt */
-    uint64_t most_backlog;
     bool last_level[SIGNAL_COUNT];
     bool dac_selected;
     uint32_t dac_frame;
@@ -135,19 +131,21 @@ static void on_tx(avr_irq_t *irq, uint32_t value, void *param)
     note(param, SIGNAL_TX, value & 0xFF);
 }
 
-static void on_interrupt(avr_irq_t *irq, uint32_t value, void *param)
+static void on_pending(avr_irq_t *irq, uint32_t value, void *param)
 {
     (void)irq;
     struct watched_vector *const watched = param;
-    uint64_t const now = watched->machine->avr->cycle;
-    if (value) {
-        watched->began = now;
-        return;
-    }
-    if (now - watched->began > watched->longest)
-        watched->longest = now - watched->began;
-    if (watched->vector == RX_VECTOR)
-        watched->machine->bytes_taken++;
+    if (value)
+        watched->raised = watched->machine->avr->cycle;
+}
+
+static void on_running(avr_irq_t *irq, uint32_t value, void *param)
+{
+    (void)irq;
+    struct watched_vector *const watched = param;
+    uint64_t const wait = watched->machine->avr->cycle - watched->raised;
+    if (value && wait > watched->longest_wait)
+        watched->longest_wait = wait;
 }
 
 static avr_cycle_count_t deliver(avr_t *avr, avr_cycle_count_t when, void *param)
@@ -158,9 +156,6 @@ static avr_cycle_count_t deliver(avr_t *avr, avr_cycle_count_t when, void *param
     struct list *const list = &machine->to_receive;
     avr_raise_irq(machine->rx, list->events[machine->received].value);
     machine->received++;
-    uint64_t const backlog = machine->received - machine->bytes_taken;
-    if (backlog > machine->most_backlog)
-        machine->most_backlog = backlog;
     return machine->received < list->count ? list->events[machine->received].cycle : 0;
 }
 
@@ -223,9 +218,11 @@ struct machine *machine_open(char const *elf)
     avr_irq_register_notify(pin(machine, 'D', 3), on_direction, machine);
     for (uint8_t vector = 1; vector < VECTORS; vector++) {
         avr_irq_t *const irq = avr_get_interrupt_irq(avr, vector);
-        machine->vectors[vector] = (struct watched_vector){machine, vector, 0, 0};
-        if (irq)
-            avr_irq_register_notify(irq + AVR_INT_IRQ_RUNNING, on_interrupt, &machine->vectors[vector]);
+        machine->vectors[vector] = (struct watched_vector){machine, 0, 0};
+        if (irq) {
+            avr_irq_register_notify(irq + AVR_INT_IRQ_PENDING, on_pending, &machine->vectors[vector]);
+            avr_irq_register_notify(irq + AVR_INT_IRQ_RUNNING, on_running, &machine->vectors[vector]);
+        }
     }
     for (uint16_t address = 0x100; address <= avr->ramend; address++)
         avr->data[address] = STACK_PAINT;
@@ -291,14 +288,9 @@ void machine_signal_copy(struct machine const *machine, int signal, size_t first
     }
 }
 
-uint64_t machine_longest_interrupt(struct machine const *machine, uint8_t vector)
+uint64_t machine_longest_wait(struct machine const *machine, uint8_t vector)
 {
-    return machine->vectors[vector].longest;
-}
-
-uint64_t machine_most_backlog(struct machine const *machine)
-{
-    return machine->most_backlog;
+    return machine->vectors[vector].longest_wait;
 }
 
 uint8_t machine_data(struct machine const *machine, uint16_t address)

@@ -2,7 +2,6 @@
 
 import ctypes
 import subprocess
-from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 CLOCK_HZ = 16_000_000
 CYCLES_PER_US = 16
 BYTE_CYCLES = 1360  # on the line: 10 bits of 8 * (16 + 1) cycles
+RECEIVE_VECTOR = 18
 
 
 class Signal(IntEnum):
@@ -38,8 +38,7 @@ def build_harness(folder: Path) -> ctypes.CDLL:
         ("cycle", ctypes.c_uint64, [machine]),
         ("signal_count", ctypes.c_size_t, [machine, ctypes.c_int]),
         ("signal_copy", None, [machine, ctypes.c_int, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_void_p]),
-        ("longest_interrupt", ctypes.c_uint64, [machine, ctypes.c_uint8]),
-        ("most_backlog", ctypes.c_uint64, [machine]),
+        ("longest_wait", ctypes.c_uint64, [machine, ctypes.c_uint8]),
         ("data", ctypes.c_uint8, [machine, ctypes.c_uint16]),
         ("stack_left", ctypes.c_uint16, [machine, ctypes.c_uint16]),
         ("put_motor", None, [machine, ctypes.c_int32, ctypes.c_int32]),
@@ -95,14 +94,9 @@ class Machine:
         self._taken += len(values)
         return values.astype(np.uint8).tobytes()
 
-    def longest_interrupt(self, vectors: Sequence[int]) -> int:
-        """Cycles of the longest run of any of these interrupts."""
-        return max(self._harness.machine_longest_interrupt(self._machine, vector) for vector in vectors)
-
-    @property
-    def most_backlog(self) -> int:
-        """Most received bytes that ever waited for the receive interrupt, the one just coming in included."""
-        return self._harness.machine_most_backlog(self._machine)
+    def longest_wait(self, vector: int) -> int:
+        """Most cycles that an interrupt ever had to wait for its turn."""
+        return self._harness.machine_longest_wait(self._machine, vector)
 
     def data(self, address: int) -> int:
         return self._harness.machine_data(self._machine, address)
