@@ -110,9 +110,11 @@ def test_doubts(rig: Rig, parts: dict[str, dict[str, Any]], word: str) -> None:
     assert not any("\n" in doubt for doubt in doubts)
 
 
-def test_what_is_not_corrected_yet_is_said(rig: Rig) -> None:
+def test_what_is_not_corrected_is_said(rig: Rig) -> None:
     assert rig_doubts(rig) == []
     breathing = {"vergence_dpt": (0.3, 4.2), "scale": (1.0, 1.02)}
     doubts = rig_doubts(changed(rig, lens={"breathing": breathing, "temperature_coefficient_dpt_per_c": 0.07}))
     assert [doubt.split(" ")[0] for doubt in doubts] == ["lens.breathing", "lens.temperature_coefficient_dpt_per_c"]
-    assert all("yet" in doubt for doubt in doubts)
+    assert "yet" in doubts[0] and "lens.driver = virtual measures no temperature" in doubts[1]
+    measured = {"driver": "optotune_icc", "port": "/dev/ttyACM0", "temperature_coefficient_dpt_per_c": 0.07}
+    assert rig_doubts(changed(rig, lens=measured)) == []
