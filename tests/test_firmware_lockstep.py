@@ -427,12 +427,12 @@ def test_a_stepper_sweeps_on_time_under_full_traffic(stepper: Device) -> None:
     stepper.upload(points, 32)
     stepper.start(400_000)
     stepper.replies.clear()
-    stepper.machine.send(encode(Request.TABLE_DATA, 0, bytes(64)) * 300, load=0.9)
-    stepper.run_ms(2300)
-    assert len(stepper.replies) == 300
+    stepper.machine.send(encode(Request.TABLE_DATA, 0, bytes(64)) * 800, load=0.9)
+    stepper.run_ms(6000)
+    assert len(stepper.replies) == 800
     times_us, _ = stepper.pulses_us()
     np.testing.assert_allclose(times_us, times_us[0] + 200_000 * np.arange(len(times_us)), rtol=0, atol=10)
-    assert len(times_us) >= 11
+    assert len(times_us) >= 29
     assert all(abs(turn.position - turn.set_point) <= 2 for turn in stepper.turns())
     status = stepper.status()
     assert (status.overruns, status.wrong_crcs, status.skipped) == (0, 0, 0)

@@ -29,6 +29,7 @@ static uint8_t reset_cause __attribute__((section(".noinit")));
 static volatile uint32_t overflows;
 static volatile uint16_t tick_interval;
 static uint16_t tick_at; /* OCR1B's next match */
+static volatile bool in_tick, turn_due;
 static uint16_t pulse_width;
 static volatile enum { PULSE_NONE, PULSE_AHEAD, PULSE_HIGH } pulse;
 static volatile uint16_t dac_frame, dac_next_frame;
@@ -136,16 +137,18 @@ void hal_set_tick(uint16_t interval_counts)
     tick_interval = interval_counts;
 }
 
-/* A stepper's tick takes longer than a byte on the line, so that all but the timer's channels may interrupt it: nothing
- * else touches what it works on. */
+/* A stepper's tick takes longer than a byte on the line, so that all may interrupt it; but the next tick and what is to
+ * be done about a turn, which touch what it works on, wait for its end. */
 ISR(TIMER1_COMPB_vect)
 {
+    if (in_tick)
+        return;
     uint32_t const now = hal_counts_low();
     uint16_t behind = (uint16_t)((uint16_t)now - tick_at);
     if (behind & 0x8000)
         return; /* made up for already */
     uint32_t at = now - behind;
-    TIMSK1 = _BV(TOIE1);
+    in_tick = true;
     /* Where it takes longer than a tick, the next one is made up for, so that phase is never lost. */
     do {
         tick_at += tick_interval;
@@ -153,14 +156,19 @@ ISR(TIMER1_COMPB_vect)
         sei();
         lens_on_tick(at, behind > LATE_COUNTS);
         cli();
+        if (turn_due) {
+            turn_due = false;
+            lens_on_turn();
+        }
         behind = (uint16_t)(TCNT1 - tick_at);
         at += tick_interval;
     } while (!(behind & 0x8000));
-    TIMSK1 = _BV(OCIE1A) | _BV(OCIE1B) | _BV(TOIE1);
+    in_tick = false;
 }
 
 void hal_sync_pulse(uint32_t at_counts, uint16_t width_counts)
 {
+    hal_lock_state const lock = hal_lock();
     pulse_width = width_counts;
     pulse = PULSE_AHEAD;
     TCCR1A = 0;
@@ -168,6 +176,7 @@ void hal_sync_pulse(uint32_t at_counts, uint16_t width_counts)
     TCCR1A = _BV(COM1A1);
     TCCR1C = _BV(FOC1A); /* the toggling begins from low, whatever came before */
     TCCR1A = _BV(COM1A0);
+    hal_unlock(lock);
 }
 
 /* Also comes at every wrap of the timer while there is no pulse; that is cheaper than sorting out stale flags. */
@@ -183,7 +192,10 @@ ISR(TIMER1_COMPA_vect)
     }
     pulse = PULSE_HIGH;
     OCR1A += pulse_width;
-    lens_on_turn();
+    if (in_tick)
+        turn_due = true;
+    else
+        lens_on_turn();
 }
 
 ISR(USART_RX_vect)
