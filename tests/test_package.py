@@ -44,7 +44,7 @@ def imports(*folders):
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 found.add(node.module.partition(".")[0])
-    own = {"edfv_ros"} | {path.stem for path in (ROOT / "tests").glob("*.py")}
+    own = {"edfv_ros"} | {path.stem for path in (ROOT / "tests").iterdir()}
     return found - sys.stdlib_module_names - BLENDER - own
 
 
