@@ -42,7 +42,9 @@ def run(
     \b
     Estimators:
       reversal        needs no training and no frames
-      aligned_prior   that, with a monocular depth network in the gaps: --prior
+      edpn            the network that comes with edfv_ros: every pixel, with an
+                      uncertainty; --model for one of your own, --prior
+      aligned_prior   reversal, with a monocular depth network in the gaps: --prior
       edpn_published  the network of the EDPN paper: --prior, and --model from
                       edfv model import
 
@@ -50,6 +52,7 @@ def run(
     Examples:
       edfv run sweep --out depth
       edfv run sweep --out depth --sweeps 4 --overwrite
+      edfv run sweep --out depth --estimator edpn
       edfv run events.aedat4 --rig rig.yaml --out depth
       edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml
       edfv run sweep --out depth --estimator edpn_published --prior prior.yaml

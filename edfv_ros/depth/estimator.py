@@ -100,8 +100,8 @@ class EstimatorKind:
 
 
 ESTIMATORS: dict[str, EstimatorKind] = {
-    "edpn": EstimatorKind(_edpn, prior=Need.OPTIONAL, model=Need.OPTIONAL),
     "reversal": EstimatorKind(_reversal),
+    "edpn": EstimatorKind(_edpn, prior=Need.OPTIONAL, model=Need.OPTIONAL),
     "aligned_prior": EstimatorKind(_aligned_prior, prior=Need.NEEDED),
     "edpn_published": EstimatorKind(_edpn_published, prior=Need.NEEDED, model=Need.NEEDED),
 }
