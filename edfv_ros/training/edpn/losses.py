@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX
-from edfv_ros.training.edpn.network import FIRST_BINS, STEP_BINS, Prediction
+from edfv_ros.depth.edpn_inputs import CANDIDATES, CELL_PX
+from edfv_ros.training.edpn.network import FIRST_BINS, LAST_BINS, STEP_BINS, Prediction
 
 BEYOND_BINS = 1.0
 """A surface further out of the sweep than this leaves no trace of where it is; only that it is beyond an end."""
@@ -57,8 +57,8 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
     """
     position = prediction.position_bins.float()
     known = torch.isfinite(position_bins)
-    inside = known & (position_bins > FIRST_BINS - BEYOND_BINS) & (position_bins < BINS - 1 - FIRST_BINS + BEYOND_BINS)
-    truth = torch.where(known, position_bins, position.detach()).clamp(FIRST_BINS, BINS - 1 - FIRST_BINS)
+    inside = known & (position_bins > FIRST_BINS - BEYOND_BINS) & (position_bins < LAST_BINS + BEYOND_BINS)
+    truth = torch.where(known, position_bins, position.detach()).clamp(FIRST_BINS, LAST_BINS)
     weight = inside.float()
     error = torch.where(inside, position - truth, torch.zeros_like(position))
     distance = error.abs()

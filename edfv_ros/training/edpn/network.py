@@ -32,6 +32,7 @@ FIRST_GAIN = 6.0
 
 STEP_BINS = BINS / (CANDIDATES - 1)
 FIRST_BINS = -0.5
+LAST_BINS = BINS - 0.5
 
 _LEAST_GATE = 1e-3
 _NEVER = -1e4  # a logit
@@ -106,7 +107,7 @@ class Edpn(nn.Module):
         position, mass = _mode(logits)
         log_scale = F.pixel_shuffle(self.doubt(torch.cat((dense, mass), 1)), CELL_PX)
         shift = LARGEST_SHIFT_BINS * torch.tanh(F.pixel_shuffle(self.shift(dense), CELL_PX))
-        position = _sharpened(position, self.detail(dense)) + shift
+        position = (_sharpened(position, self.detail(dense)) + shift).clamp(FIRST_BINS, LAST_BINS)
         return Prediction(position[:, 0], log_scale[:, 0].clamp(-4.0, 4.0), tuple(all_logits))
 
     def _metric_pyramid(self, score: Tensor, guide: Tensor) -> "list[_Metric]":
