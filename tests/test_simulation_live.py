@@ -95,7 +95,10 @@ def next_line(port, *beginnings):
 
 
 def test_streams_in_real_time_and_obeys_the_lens_port(tmp_path):
-    with running(tmp_path, "--out", str(tmp_path / "truth"), "--kind", "cards") as live:
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("pixels:\n  shot_noise_hz: 1.0\n")  # at the usual 5 Hz, noise is a tenth of the sweep's events
+    options = ("--out", str(tmp_path / "truth"), "--kind", "cards", "--settings", str(settings))
+    with running(tmp_path, *options) as live:
         assert np.load(live.ready["depth_gt"]).shape == (48, 64)
         assert Path(live.ready["picture"]).read_bytes().startswith(b"\x89PNG")
         events_reader, triggers_reader, frames_reader = live.readers()
