@@ -1,8 +1,12 @@
 """What several tests share."""
 
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell ignores Ctrl-C in what it starts in the background, and so would every program that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
