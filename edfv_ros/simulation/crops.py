@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 
 import cv2
@@ -19,12 +20,12 @@ from edfv_ros.lens.sweep_search import find_sweeps
 from edfv_ros.rig import Rig
 from edfv_ros.simulation.domain import Domain, Setup, draw_setup
 from edfv_ros.simulation.event_model import EventSensor, PixelModel
-from edfv_ros.simulation.geometry import Pose
 from edfv_ros.simulation.lens_plan import LensPlan, plan_sweeps
 from edfv_ros.simulation.moving_things import set_in_motion
-from edfv_ros.simulation.painted import Painted
+from edfv_ros.simulation.painted import painted
+from edfv_ros.simulation.retouching import Retouched
 from edfv_ros.simulation.scenes import make_scene
-from edfv_ros.simulation.view import Canvas, Image, Scene, View
+from edfv_ros.simulation.view import Image, Scene
 from edfv_ros.simulation.virtual_rig import VirtualRig
 
 SPLITS: Mapping[str, int] = MappingProxyType({"train": 0, "validation": 1, "test": 2})
@@ -194,8 +195,10 @@ def plan_crop(setup: Setup, seed: int) -> LensPlan | None:
 def virtual_crop(setup: Setup, plan: LensPlan, seed: int) -> VirtualRig:
     """The rig of a crop before its scene."""
     scene: Scene = set_in_motion(make_scene(setup.kind, seed, setup.rig), setup.settings.things, seed)
-    scene = scene if setup.paint is None else Painted(scene, setup.paint)
-    return VirtualRig.of_scene(setup.rig, _Graded(scene, setup.contrast), setup.settings, plan=plan, seed=seed)
+    if setup.paint is not None:
+        scene = Retouched(scene, partial(painted, paint=setup.paint))
+    scene = Retouched(scene, partial(_graded, power=setup.contrast))
+    return VirtualRig.of_scene(setup.rig, scene, setup.settings, plan=plan, seed=seed)
 
 
 @contextmanager
@@ -209,35 +212,12 @@ def _one_thread() -> Iterator[None]:
         numba.set_num_threads(threads)
 
 
-@dataclass(frozen=True)
-class _Graded:
-    """A scene whose radiances are raised to a power about mid-grey."""
-
-    scene: Scene
-    power: float
-
-    @property
-    def name(self) -> str:
-        return self.scene.name
-
-    @property
-    def illuminance_lux(self) -> float:
-        return self.scene.illuminance_lux
-
-    @property
-    def depth_range_m(self) -> tuple[float, float]:
-        return self.scene.depth_range_m
-
-    def view(self, canvas: Canvas, camera: Pose, time_s: float) -> View:
-        view = self.scene.view(canvas, camera, time_s)
-        layers = tuple(replace(layer, radiance=self._graded(layer.radiance)) for layer in view.layers)
-        return replace(view, layers=layers)
-
-    def _graded(self, radiance: Image) -> Image:
-        graded = np.maximum(radiance, 0.0) * np.float32(1.0 / _MID_GREY)
-        np.power(graded, np.float32(self.power), out=graded)
-        graded *= np.float32(_MID_GREY)
-        return np.minimum(graded, np.float32(_BRIGHTEST), out=graded)
+def _graded(radiance: Image, power: float) -> Image:
+    """Radiance raised to a power about mid-grey."""
+    graded = np.maximum(radiance, 0.0) * np.float32(1.0 / _MID_GREY)
+    np.power(graded, np.float32(power), out=graded)
+    graded *= np.float32(_MID_GREY)
+    return np.minimum(graded, np.float32(_BRIGHTEST), out=graded)
 
 
 def _expose(

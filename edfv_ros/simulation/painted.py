@@ -1,16 +1,15 @@
-"""Scenes painted in a few flat tones: edges with nothing between them, as on packages, signs and furniture.
+"""Surfaces painted in a few flat tones: edges with nothing between them, as on packages, signs and furniture.
 
 The patterns of the procedural scenes have detail at every place and scale. Real surfaces do not, and between their
 edges the only events are those of edges blurred far out of focus, as if something lay at the other end of the sweep.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from edfv_ros.simulation.geometry import Pose
-from edfv_ros.simulation.view import SUPERSAMPLING, Canvas, Image, Scene, View
+from edfv_ros.simulation.view import SUPERSAMPLING, Image
 
 _DARKEST = 1e-3
 _SPREAD = 4.0  # standard deviations over which the tones are spaced
@@ -19,7 +18,7 @@ _EDGE_PX = 0.4  # standard deviation of the blur of a painted edge
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """How a scene is painted.
+    """How the surfaces of a scene are painted; it must stand still, since each picture is painted anew.
 
     Attributes:
         patch_px: standard deviation of the Gaussian that decides which tone a place gets.
@@ -28,31 +27,6 @@ class Paint:
 
     patch_px: float
     tones: float
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A scene without motion, each of whose surfaces has a few tones."""
-
-    scene: Scene
-    paint: Paint
-
-    @property
-    def name(self) -> str:
-        return self.scene.name
-
-    @property
-    def illuminance_lux(self) -> float:
-        return self.scene.illuminance_lux
-
-    @property
-    def depth_range_m(self) -> tuple[float, float]:
-        return self.scene.depth_range_m
-
-    def view(self, canvas: Canvas, camera: Pose, time_s: float) -> View:
-        view = self.scene.view(canvas, camera, time_s)
-        layers = tuple(replace(layer, radiance=painted(layer.radiance, self.paint)) for layer in view.layers)
-        return replace(view, layers=layers)
 
 
 def painted(radiance: Image, paint: Paint) -> Image:
