@@ -38,12 +38,8 @@ class EdpnNetwork:
     """
 
     def __init__(self, path: Path | None, rows: int, columns: int, threads: int | None = None) -> None:
-        sha256 = ""
-        if path is None:
-            shipped = shipped_model(EDPN)
-            path, sha256 = shipped.path, shipped.entry.sha256
-        self._path = path
-        self._session = open_session(path, threads=threads or max(2, (os.cpu_count() or 1) // 2), sha256=sha256)
+        self._path = path or shipped_model(EDPN).path  # whose sha256 has been checked
+        self._session = open_session(self._path, threads=threads or max(2, (os.cpu_count() or 1) // 2))
         told = self._session.get_modelmeta().custom_metadata_map
         self._check(told)
         self.precision: str = told.get("precision", "float32")
