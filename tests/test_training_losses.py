@@ -33,7 +33,7 @@ def test_being_right_costs_least() -> None:
     truth[:, :, 16:] = 20.0
     right = prediction_of(truth)
     best = loss_of(right, truth)
-    for name in ("distribution", "coarser", "sparse", "error", "relative", "edges"):
+    for name in ("distribution", "coarser", "sparse", "ranked", "error", "relative", "edges"):
         assert best.parts[name] == pytest.approx(0.0, abs=1e-5), name
     wrong = prediction_of(truth + 3.0)
     blurred = right._replace(position_bins=torch.linspace(8.0, 22.0, 32).expand(1, 32, 32))
@@ -61,9 +61,18 @@ def test_errors_by_hand() -> None:
     said = prediction_of(truth)._replace(position_bins=truth + 0.5, log_scale=torch.full_like(truth, 0.3))
     parts = loss_of(said, truth).parts
     assert parts["error"] == pytest.approx(0.5, rel=1e-5)
-    assert parts["relative"] == pytest.approx(0.5 / 6.0, rel=1e-5)  # its vergence is 4.5 + 0.5 + 1 bins
+    assert parts["relative"] == pytest.approx(math.log(6.5 / 6.0), rel=1e-5)  # its vergence is 4.5 + 0.5 + 1 bins
     assert parts["likelihood"] == pytest.approx(0.5 * math.exp(-0.3) + 0.3, rel=1e-5)
     assert parts["edges"] == pytest.approx(0.0, abs=1e-5)  # a constant error has no edges
+
+
+def test_ranked_probability_by_hand() -> None:
+    """All on candidate 22 where 20 is the truth: wrong from 20 to 22, whatever the rest."""
+    truth = torch.full((1, 16, 16), 9.5)
+    logits = torch.full((1, CANDIDATES, 8, 8), -40.0)
+    logits[:, 22] = 0.0
+    parts = loss_of(Prediction(truth.clone(), torch.zeros_like(truth), (logits[..., ::2, ::2], logits)), truth).parts
+    assert parts["ranked"] == pytest.approx(math.log((0.5 * 22 + 1.0) / (0.5 * 20 + 1.0)), rel=1e-5)
 
 
 def test_only_the_mask_counts_for_the_sparse_loss() -> None:

@@ -20,13 +20,15 @@ WEIGHTS = {
     "coarser": 0.2,
     "sparse": 0.1,
     "likelihood": 0.5,
+    "ranked": 1.5,
     "error": 0.5,
     "relative": 1.0,
     "edges": 0.3,
 }
 
 _SCALES = 3  # of the derivative losses
-_LARGEST_RELATIVE = 1.0
+_LARGEST_RATIO = 1.5  # a natural logarithm
+_LEAST_VERGENCE_BINS = 0.25
 
 
 class Losses(NamedTuple):
@@ -42,8 +44,11 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
     - ``distribution``: cross-entropy of each cell's distribution, ``coarser``: of the coarser scales' (the paper's
       losses on four decoder scales), ``sparse``: once more within the SAME mask (the paper's sparse loss).
     - ``likelihood``: negative log likelihood of a Laplace distribution, which makes the uncertainty honest.
-    - ``error``: trimmed mean absolute error in vergence (Depth Pro), ``relative``: the same relative to the vergence,
-      which is relative depth to first order.
+    - ``ranked``: ranked probability score (Epstein 1969) of each cell's distribution over the logarithm of vergence:
+      cross-entropy counts any miss the same, this by how far it is in relative depth; the median of what it
+      teaches has the least such error.
+    - ``error``: trimmed mean absolute error in vergence (Depth Pro), ``relative``: that of the logarithm of vergence,
+      which is that of the logarithm of depth.
     - ``edges``: Scharr and Laplace derivatives of the error at several scales (Depth Pro).
 
     Args:
@@ -63,8 +68,9 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
     error = torch.where(inside, position - truth, torch.zeros_like(position))
     distance = error.abs()
     scale = prediction.log_scale.float()
-    vergence_bins = (truth + 0.5 + far_bins[:, None, None]).clamp_min(0.25)
-    relative = (distance / vergence_bins).clamp_max(_LARGEST_RELATIVE)
+    from_infinity = 0.5 + far_bins[:, None, None]
+    relative = (_log_vergence(position + from_infinity) - _log_vergence(truth + from_infinity)).abs()
+    relative = torch.where(inside, relative, torch.zeros_like(relative)).clamp_max(_LARGEST_RATIO)
     factors = [CELL_PX << scale for scale in reversed(range(len(prediction.logits)))]
     crosses = [
         _cross_entropy(logits, truth, known, factor) for logits, factor in zip(prediction.logits, factors, strict=True)
@@ -76,6 +82,7 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
         "coarser": torch.stack([_mean(*cross) for cross in crosses[:-1]]).mean(),
         "sparse": _mean(finest, cell_same),
         "likelihood": _mean(distance.clamp_max(8.0) * torch.exp(-scale) + scale, weight),
+        "ranked": _mean(_ranked(prediction.logits[-1], truth, known, far_bins), finest_weight),
         "error": _trimmed(distance, inside),
         "relative": _mean(relative, weight),
         "edges": _derivatives(error, weight),
@@ -108,6 +115,28 @@ def _cross_entropy(logits: Tensor, truth: Tensor, known: Tensor, factor: int) ->
             total = total + there * (log_partition - expected)
             weight = weight + there
     return total / weight.clamp_min(1.0), weight / len(offsets) ** 2
+
+
+def _log_vergence(vergence_bins: Tensor) -> Tensor:
+    return torch.log(vergence_bins.clamp_min(_LEAST_VERGENCE_BINS))
+
+
+def _ranked(logits: Tensor, truth: Tensor, known: Tensor, far_bins: Tensor) -> Tensor:
+    """Ranked probability score of the finest cells, [B, h, w], in logarithms of vergence."""
+    rows, columns = logits.shape[2:]
+    place = (truth - FIRST_BINS) / STEP_BINS
+    candidates = torch.arange(CANDIDATES - 1, device=logits.device)[None, :, None, None]
+    below = torch.zeros((), device=logits.device)
+    count = torch.zeros((), device=logits.device)
+    for y in range(CELL_PX):
+        for x in range(CELL_PX):
+            at, there = (_sampled(value, y, x, CELL_PX, rows, columns)[:, None] for value in (place, known.float()))
+            below = below + there * (candidates + 1.0 - at).clamp(0.0, 1.0)
+            count = count + there
+    said = torch.softmax(logits.float(), 1)[:, :-1].cumsum(1)
+    edges_bins = torch.arange(CANDIDATES, device=logits.device) * STEP_BINS + far_bins[:, None]
+    widths = _log_vergence(edges_bins).diff(dim=1)[:, :, None, None]
+    return (widths * (said - below / count.clamp_min(1.0)).square()).sum(1)
 
 
 def _sampled(value: Tensor, y: int, x: int, factor: int, rows: int, columns: int) -> Tensor:

@@ -20,8 +20,9 @@ WIDTHS = (24, 40, 64, 96, 96)
 """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
 
 WINDOW = 3
-"""Candidates on either side of the most probable one that the expectation is taken over: a bimodal distribution has
-no surface at its mean."""
+"""Candidates on either side of the median that the expectation is taken over: a bimodal distribution has no surface at
+its mean. Where the network does not know, its median errs less than its most probable candidate, and by the same
+choice in vergence, in depth and in the logarithm of either."""
 
 LARGEST_SHIFT_BINS = 1.0
 """What the expectation may be off: where a doubtful surface lies near an end of the sweep, half of its distribution is
@@ -35,7 +36,7 @@ FIRST_BINS = -0.5
 LAST_BINS = BINS - 0.5
 
 _LEAST_GATE = 1e-3
-_NEVER = -1e4  # a logit
+_LEAST_SHARE = 1e-6  # of the most probable candidate
 
 
 class Prediction(NamedTuple):
@@ -104,7 +105,7 @@ class Edpn(nn.Module):
             dense = self.decoders[scale](F.relu(dense))
             logits = self.readouts[scale](dense, metric[scale].score, logits)
             all_logits.append(logits)
-        position, mass = _mode(logits)
+        position, mass = _middle(logits)
         log_scale = F.pixel_shuffle(self.doubt(torch.cat((dense, mass), 1)), CELL_PX)
         shift = LARGEST_SHIFT_BINS * torch.tanh(F.pixel_shuffle(self.shift(dense), CELL_PX))
         position = (_sharpened(position, self.detail(dense)) + shift).clamp(FIRST_BINS, LAST_BINS)
@@ -180,19 +181,19 @@ def _doubled(x: Tensor, like: Tensor, mode: str = "nearest") -> Tensor:
     return x[:, :, : like.shape[2], : like.shape[3]]
 
 
-def _mode(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Expectation about the most probable candidate, [B, 1, h, w] in bins, and the log probability of being there."""
-    best = logits.argmax(1, keepdim=True)
+def _middle(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Expectation about the median candidate, [B, 1, h, w] in bins, and the log probability of being there."""
+    logits = logits.float()
+    share = torch.exp(logits - logits.amax(1, keepdim=True).detach())
+    everything = share.sum(1, keepdim=True)
+    median = (share.detach().cumsum(1) < 0.5 * everything.detach()).sum(1, keepdim=True)
     offsets = torch.arange(-WINDOW, WINDOW + 1, device=logits.device)[None, :, None, None]
-    index = best + offsets
+    index = median + offsets
     beyond = (index < 0) | (index >= CANDIDATES)
-    near = torch.gather(logits, 1, index.clamp(0, CANDIDATES - 1)).float().masked_fill(beyond, _NEVER)
-    largest = near.amax(1, keepdim=True).detach()  # of all candidates, too, without going through them again
-    weight = torch.exp(near - largest)
-    total = weight.sum(1, keepdim=True)
-    position = FIRST_BINS + STEP_BINS * (weight * index).sum(1, keepdim=True) / total
-    mass = torch.log(total / torch.exp(logits.float() - largest).sum(1, keepdim=True))
-    return position, mass
+    near = torch.gather(share, 1, index.clamp(0, CANDIDATES - 1)).masked_fill(beyond, 0.0)
+    total = near.sum(1, keepdim=True) + _LEAST_SHARE
+    position = FIRST_BINS + STEP_BINS * ((near * index).sum(1, keepdim=True) + _LEAST_SHARE * median) / total
+    return position, torch.log(total / everything)
 
 
 def _sharpened(position: Tensor, detail: Tensor) -> Tensor:
