@@ -82,7 +82,7 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
         "coarser": torch.stack([_mean(*cross) for cross in crosses[:-1]]).mean(),
         "sparse": _mean(finest, cell_same),
         "likelihood": _mean(distance.clamp_max(8.0) * torch.exp(-scale) + scale, weight),
-        "ranked": _mean(_ranked(prediction.logits[-1], truth, known, far_bins), finest_weight),
+        "ranked": _mean(*_ranked(prediction.logits[-1], truth, known, far_bins)),
         "error": _trimmed(distance, inside),
         "relative": _mean(relative, weight),
         "edges": _derivatives(error, weight),
@@ -121,22 +121,27 @@ def _log_vergence(vergence_bins: Tensor) -> Tensor:
     return torch.log(vergence_bins.clamp_min(_LEAST_VERGENCE_BINS))
 
 
-def _ranked(logits: Tensor, truth: Tensor, known: Tensor, far_bins: Tensor) -> Tensor:
-    """Ranked probability score of the finest cells, [B, h, w], in logarithms of vergence."""
+def _ranked(logits: Tensor, truth: Tensor, known: Tensor, far_bins: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranked probability score in logarithms of vergence, and the share that is known, of every other finest cell.
+
+    All of them would take as long as the network's convolutions, and teach little more.
+    """
+    logits = logits[:, :, ::2, ::2].float()
     rows, columns = logits.shape[2:]
     place = (truth - FIRST_BINS) / STEP_BINS
     candidates = torch.arange(CANDIDATES - 1, device=logits.device)[None, :, None, None]
-    below = torch.zeros((), device=logits.device)
-    count = torch.zeros((), device=logits.device)
+    below = logits.new_zeros(())
+    weight = logits.new_zeros(())
     for y in range(CELL_PX):
         for x in range(CELL_PX):
-            at, there = (_sampled(value, y, x, CELL_PX, rows, columns)[:, None] for value in (place, known.float()))
+            at, there = (_sampled(value, y, x, 2 * CELL_PX, rows, columns)[:, None] for value in (place, known.float()))
             below = below + there * (candidates + 1.0 - at).clamp(0.0, 1.0)
-            count = count + there
-    said = torch.softmax(logits.float(), 1)[:, :-1].cumsum(1)
+            weight = weight + there
+    said = torch.softmax(logits, 1).cumsum(1)[:, :-1]
     edges_bins = torch.arange(CANDIDATES, device=logits.device) * STEP_BINS + far_bins[:, None]
     widths = _log_vergence(edges_bins).diff(dim=1)[:, :, None, None]
-    return (widths * (said - below / count.clamp_min(1.0)).square()).sum(1)
+    score = (widths * (said - below / weight.clamp_min(1.0)).square()).sum(1)
+    return score, weight[:, 0] / CELL_PX**2
 
 
 def _sampled(value: Tensor, y: int, x: int, factor: int, rows: int, columns: int) -> Tensor:
