@@ -60,34 +60,70 @@ def losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor, same
     Returns:
         Numbers that are finite, with finite gradients, even where no truth is known.
     """
-    position = prediction.position_bins.float()
-    known = torch.isfinite(position_bins)
-    inside = known & (position_bins > FIRST_BINS - BEYOND_BINS) & (position_bins < LAST_BINS + BEYOND_BINS)
-    truth = torch.where(known, position_bins, position.detach()).clamp(FIRST_BINS, LAST_BINS)
-    weight = inside.float()
-    error = torch.where(inside, position - truth, torch.zeros_like(position))
-    distance = error.abs()
-    scale = prediction.log_scale.float()
-    from_infinity = 0.5 + far_bins[:, None, None]
-    relative = (_log_vergence(position + from_infinity) - _log_vergence(truth + from_infinity)).abs()
-    relative = torch.where(inside, relative, torch.zeros_like(relative)).clamp_max(_LARGEST_RATIO)
+    said = _Said.of(prediction, position_bins, far_bins)
     factors = [CELL_PX << scale for scale in reversed(range(len(prediction.logits)))]
     crosses = [
-        _cross_entropy(logits, truth, known, factor) for logits, factor in zip(prediction.logits, factors, strict=True)
+        _cross_entropy(logits, said.truth, said.known, factor)
+        for logits, factor in zip(prediction.logits, factors, strict=True)
     ]
     finest, finest_weight = crosses[-1]
     cell_same = F.max_pool2d(same[:, None], CELL_PX)[:, 0] * finest_weight
-    parts = {
-        "distribution": _mean(finest, finest_weight),
-        "coarser": torch.stack([_mean(*cross) for cross in crosses[:-1]]).mean(),
-        "sparse": _mean(finest, cell_same),
-        "likelihood": _mean(distance.clamp_max(8.0) * torch.exp(-scale) + scale, weight),
-        "ranked": _mean(*_ranked(prediction.logits[-1], truth, known, far_bins)),
-        "error": _trimmed(distance, inside),
-        "relative": _mean(relative, weight),
-        "edges": _derivatives(error, weight),
-    }
-    total = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
+    ranked = _ranked(prediction.logits[-1], said.truth, said.known, far_bins)
+    return _weighted(
+        {
+            "distribution": _mean(finest, finest_weight),
+            "coarser": torch.stack([_mean(*cross) for cross in crosses[:-1]]).mean(),
+            "sparse": _mean(finest, cell_same),
+            "ranked": _mean(*ranked),
+            **said.parts(),
+        }
+    )
+
+
+def position_losses(prediction: Prediction, position_bins: Tensor, far_bins: Tensor) -> Losses:
+    """Those of :func:`losses` that ask for no distribution: ``likelihood``, ``error``, ``relative`` and ``edges``.
+
+    Args:
+        prediction: of a network that regresses; it has no logits.
+        position_bins, far_bins: as of :func:`losses`.
+    """
+    return _weighted(_Said.of(prediction, position_bins, far_bins).parts())
+
+
+class _Said(NamedTuple):
+    """What is said of each pixel beside what is true, [B, H, W]."""
+
+    truth: Tensor
+    known: Tensor
+    inside: Tensor
+    error: Tensor
+    relative: Tensor
+    log_scale: Tensor
+
+    @classmethod
+    def of(cls, prediction: Prediction, position_bins: Tensor, far_bins: Tensor) -> "_Said":
+        position = prediction.position_bins.float()
+        known = torch.isfinite(position_bins)
+        inside = known & (position_bins > FIRST_BINS - BEYOND_BINS) & (position_bins < LAST_BINS + BEYOND_BINS)
+        truth = torch.where(known, position_bins, position.detach()).clamp(FIRST_BINS, LAST_BINS)
+        error = torch.where(inside, position - truth, torch.zeros_like(position))
+        from_infinity = 0.5 + far_bins[:, None, None]
+        relative = (_log_vergence(position + from_infinity) - _log_vergence(truth + from_infinity)).abs()
+        relative = torch.where(inside, relative, torch.zeros_like(relative)).clamp_max(_LARGEST_RATIO)
+        return cls(truth, known, inside, error, relative, prediction.log_scale.float())
+
+    def parts(self) -> dict[str, Tensor]:
+        weight, distance = self.inside.float(), self.error.abs()
+        return {
+            "likelihood": _mean(distance.clamp_max(8.0) * torch.exp(-self.log_scale) + self.log_scale, weight),
+            "error": _trimmed(distance, self.inside),
+            "relative": _mean(self.relative, weight),
+            "edges": _derivatives(self.error, weight),
+        }
+
+
+def _weighted(parts: dict[str, Tensor]) -> Losses:
+    total = torch.stack([weight * parts[name] for name, weight in WEIGHTS.items() if name in parts]).sum()
     return Losses(total, {name: value.detach() for name, value in parts.items()})
 
 
