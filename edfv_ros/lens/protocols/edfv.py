@@ -1,5 +1,6 @@
 """Protocol of the open lens firmware, version 1, as ``firmware/PROTOCOL.md`` defines it. Little-endian."""
 
+import binascii
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,12 +165,7 @@ _TIMES = struct.Struct("<QQ")
 
 def crc16(data: bytes) -> int:
     """CRC-16/IBM-3740: polynomial 0x1021, start 0xFFFF; of ``123456789`` it is 0x29B1."""
-    crc = 0xFFFF
-    for byte in data:
-        crc ^= byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+    return binascii.crc_hqx(data, 0xFFFF)
 
 
 def encode(frame: Frame) -> bytes:

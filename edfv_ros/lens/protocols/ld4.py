@@ -8,6 +8,7 @@ manual (30.3.2016) and its protocol spreadsheet; where the two contradict each o
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from types import MappingProxyType
 
 HANDSHAKE = b"Start"
@@ -125,6 +126,9 @@ _REPLIES: dict[bytes, tuple[str, str]] = {
     b"O": ("drift_gain", "Bhh"),
 }
 _END = b"\r\n"
+_CRC_OF_BYTE = tuple(
+    reduce(lambda crc, _: crc >> 1 ^ (0xA001 if crc & 1 else 0), range(8), byte) for byte in range(256)
+)
 _LONGEST_REPLY = 16
 _KEPT_BYTES = 64
 
@@ -146,9 +150,7 @@ def crc16(data: bytes) -> int:
     """CRC-16/ARC: polynomial 0x8005 reflected, start 0. Over data and its CRC it is 0."""
     crc = 0
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0xA001 if crc & 1 else 0)
+        crc = crc >> 8 ^ _CRC_OF_BYTE[(crc ^ byte) & 0xFF]
     return crc
 
 

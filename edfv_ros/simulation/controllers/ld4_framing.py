@@ -8,13 +8,20 @@ HANDSHAKE = b"Start"
 BAD_CRC, UNKNOWN_COMMAND = 1, 3
 
 
+def _shifted_out(byte: int) -> int:
+    for _ in range(8):
+        byte = (byte >> 1) ^ (0xA001 if byte & 1 else 0)
+    return byte
+
+
+_SHIFTED_OUT = tuple(_shifted_out(byte) for byte in range(256))
+
+
 def crc16_arc(data: bytes) -> int:
     """CRC-16/ARC: reflected polynomial 0xA001, initially 0, no final xor. It is 0 over a frame and its CRC."""
     crc = 0
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0xA001 if crc & 1 else 0)
+        crc = (crc >> 8) ^ _SHIFTED_OUT[(crc ^ byte) & 0xFF]
     return crc
 
 
@@ -92,12 +99,13 @@ class FrameParser:
         self._timeout_us = timeout_us
         self._frame = bytearray()
         self._last_us = 0.0
-        self._lost = False  # within bytes that begin like no command
+        self.reset()
 
     def reset(self) -> None:
         """Forget what has come."""
         self._frame.clear()
-        self._lost = False
+        self._possible = list(DATA_LENGTHS)  # prefixes that the frame may be of
+        self._lost = False  # within bytes that begin like no command
 
     def time_out(self, now_us: float) -> int | None:
         """The error that a pause ends in, if the line has been quiet for long enough within a frame."""
@@ -120,16 +128,15 @@ class FrameParser:
         frame = bytes(self._frame)
         if HANDSHAKE.startswith(frame):
             return None
-        possible = [prefix for prefix in DATA_LENGTHS if prefix.startswith(frame) or _begins(frame, prefix)]
+        possible = [prefix for prefix in self._possible if prefix.startswith(frame) or _begins(frame, prefix)]
+        self._possible = possible
         if not possible:
             self._lost = True
             return None
-        sound = crc16_arc(frame) == 0
         for prefix in possible:
-            data = frame[len(prefix) : -2]
-            if sound and len(frame) >= len(prefix) + 2 and len(data) in DATA_LENGTHS[prefix]:
+            if len(frame) - len(prefix) - 2 in DATA_LENGTHS[prefix] and crc16_arc(frame) == 0:
                 self.reset()
-                return Command(prefix, data)
+                return Command(prefix, frame[len(prefix) : -2])
         if len(frame) >= max(len(prefix) + DATA_LENGTHS[prefix][-1] + 2 for prefix in possible):
             self.reset()
             return BAD_CRC
