@@ -20,7 +20,7 @@ test: $(VENV)/.installed-test lint firmware-tools  ## Run linters, type checks a
 firmware-tools:
 	@sh tools/install_firmware_tools.sh
 
-bench: $(VENV)/.installed  ## Measure how fast things are; numbers go to bench.json, too
+bench: $(VENV)/.installed-test  ## Measure how fast things are; numbers go to bench.json, too
 	$(BIN)/python -m edfv_ros.bench --json bench.json
 
 lint: $(VENV)/.installed-test  ## Check style and types

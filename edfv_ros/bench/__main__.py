@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from edfv_ros import __version__
-from edfv_ros.bench import crops, sweeps
+from edfv_ros.bench import crops, networks, sweeps
 from edfv_ros.bench.rows import Group
 from edfv_ros.commands.terminal import print_error
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import check_file, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
 
-GROUPS: Mapping[str, Callable[..., Group]] = {module.NAME: module.measure for module in (crops, sweeps)}
+GROUPS: Mapping[str, Callable[..., Group]] = {module.NAME: module.measure for module in (crops, sweeps, networks)}
 
 EXIT_USER_ERROR = 2
 

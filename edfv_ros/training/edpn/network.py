@@ -114,7 +114,7 @@ class Edpn(nn.Module):
     def _metric_pyramid(self, score: Tensor, guide: Tensor) -> "list[_Metric]":
         """The evidence at each scale: cells vouch for their neighbourhood as far as the gate trusts them."""
         support = F.avg_pool2d(guide[:, (Guide.DENSITY, Guide.SAME)], CELL_PX)
-        gate = torch.sigmoid(self.gate(torch.cat((support, score.mean(1, keepdim=True)), 1)))
+        gate = torch.sigmoid(self.gate(torch.cat((support, _sum_of_candidates(score) / CANDIDATES), 1)))
         gated = score * gate
         pyramid = [_Metric(score, torch.cat((gated, gate), 1))]
         while len(pyramid) < len(self.prompts):
@@ -181,12 +181,19 @@ def _doubled(x: Tensor, like: Tensor, mode: str = "nearest") -> Tensor:
     return x[:, :, : like.shape[2], : like.shape[3]]
 
 
+def _sum_of_candidates(x: Tensor) -> Tensor:
+    return F.conv2d(x, x.new_ones(1, CANDIDATES, 1, 1))
+
+
 def _middle(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation about the median candidate, [B, 1, h, w] in bins, and the log probability of being there."""
     logits = logits.float()
     share = torch.exp(logits - logits.amax(1, keepdim=True).detach())
-    everything = share.sum(1, keepdim=True)
-    median = (share.detach().cumsum(1) < 0.5 * everything.detach()).sum(1, keepdim=True)
+    up_to = torch.ones(CANDIDATES, CANDIDATES, device=logits.device).tril()[:, :, None, None]
+    with torch.autocast(logits.device.type, enabled=False):  # convolutions: ONNX Runtime's sums over channels are slow
+        below = F.conv2d(share, up_to)
+        everything = below[:, -1:]
+        median = _sum_of_candidates((below < 0.5 * everything).float()).long()
     offsets = torch.arange(-WINDOW, WINDOW + 1, device=logits.device)[None, :, None, None]
     index = median + offsets
     beyond = (index < 0) | (index >= CANDIDATES)
