@@ -134,6 +134,11 @@ class OptotuneLd4(CalibratedLens):
                 f"waveform {plan.waveform} with sweep.sync: trigger: the {DEVICE} marks turns only of the waveforms it "
                 f"generates: use {' or '.join(_GENERATOR_MODES)}, or sweep.sync: telemetry"
             )
+        if self._curve.control(plan.max_dpt, 1) < self._curve.control(plan.min_dpt, 1):
+            raise LensError(
+                f"lens.calibration falls, so that the {DEVICE}'s generator, which rises from its lower current, begins "
+                "at the near turn, and its trigger output does not tell the turns apart: use sweep.sync: telemetry"
+            )
         error_dpt, bin_dpt = generator_error_dpt(plan, self._curve), self._rig.bins.width_dpt
         if plan.shape == "vergence" and error_dpt > _MOST_ERROR_BINS * bin_dpt:
             raise LensError(
