@@ -16,6 +16,7 @@ from edfv_ros.errors import EdfvError, OutputError  # noqa: E402
 from edfv_ros.training.edpn import loop  # noqa: E402
 from edfv_ros.training.edpn.checkpoint import averaged_network, load_state  # noqa: E402
 from edfv_ros.training.edpn.loop import TrainingRun  # noqa: E402
+from edfv_ros.training.edpn.network import Prediction  # noqa: E402
 from edfv_ros.training.edpn.scoring import Scores, mean_scores, score_examples  # noqa: E402
 from edfv_ros.training.edpn.settings import TrainingSettings  # noqa: E402
 
@@ -198,7 +199,7 @@ def test_scores_by_hand() -> None:
     said[0, 1] = 7.5  # a vergence of 8 bins: the depth is 1.25 of the true one
     said[0, 2] = 8.5
     log_scale = torch.full((2, 4, 4), float(np.log(1.1 / np.sqrt(2.0))))
-    prediction = loop.Prediction(said, log_scale, ())
+    prediction = Prediction(said, log_scale, ())
     (of_first,) = score_examples(prediction, truth, torch.zeros(2))
     assert of_first == pytest.approx(((0.25 + 1 / 9 + 0.0) / 3, 2 / 3, 1.0, 2 / 3), rel=1e-5)
     assert mean_scores([of_first, (0.0, 1.0, 0.0, 1.0)], 3.0).delta1 == pytest.approx(5 / 6)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import check_folder
+from edfv_ros.training.network_names import NetworkName
 from edfv_ros.yaml_model import first_problem
 
 if TYPE_CHECKING:
@@ -36,9 +37,18 @@ def train(
         list[Path], typer.Option(metavar="DIR", help="Data set to train on (edfv dataset); may be given several times.")
     ],
     validation: Annotated[Path, typer.Option(metavar="DIR", help="Data set of another split, to watch it by.")],
-    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps in all; 20000 unless told.")] = None,
+    network: Annotated[
+        NetworkName | None,
+        typer.Option(help="edpn (unless told), or a peer to compare it with: the published architecture, a U-Net."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="Steps at most; 20000 unless told.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(metavar="M", help="Training at most, without validations; no limit unless told.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Examples of a step; 16 unless told.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Largest learning rate; 0.002 unless told.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(help="Largest learning rate; 0.002, or 0.0003 of published, unless told.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and draws; 0 unless told.")] = None,
     validate_every: Annotated[
         int | None, typer.Option(metavar="N", help="Steps between validations; 500 unless told.")
@@ -62,7 +72,8 @@ def train(
     (loss and errors over steps and hours) and samples.png (what the network
     sees and says). Ctrl-C keeps what was learned, and the same command goes
     on from there; what is left out is as the run was begun with. Only --steps
-    may grow.
+    and --minutes may grow. The rate falls to nothing towards the end of
+    either, whichever is nearer.
 
     The same seed gives the same network, on the same device with the same
     number of threads (on CUDA up to rounding), from a data set that does not
@@ -74,6 +85,7 @@ def train(
       edfv train --out run --data crops --validation held_out
       edfv train --out run --data crops --validation held_out --steps 40000
       edfv train --out run --data crops --data more --validation held_out
+      edfv train --out peer --data crops --validation held_out --network published --minutes 60
       edfv train --out run --data crops --validation held_out --simulate 8000
     """
     if importlib.util.find_spec("torch") is None:
@@ -84,8 +96,12 @@ def train(
 
     check_folder(out)
     settings = _settings(
-        out, {"steps": steps, "batch": batch, "rate": rate, "seed": seed, "validate_every": validate_every}
-    )
+        out,
+        {
+            "network": network, "steps": steps, "minutes": minutes, "batch": batch, "rate": rate, "seed": seed,
+            "validate_every": validate_every,
+        },
+    )  # fmt: skip
     chosen = choose_device(device, precision)
     display = _Display(notices())
     with ExitStack() as stack:
@@ -114,7 +130,7 @@ def train(
                 f"{run.parameters / 1e6:.2f} million parameters"
             )
             if run.step:
-                display.say(f"going on after step {run.step:,} of {settings.steps:,}")
+                display.say(f"going on after step {run.step:,} of {settings.steps:,}{_of_time(run)}")
 
             def show(step: int, loss: float, scores: "Scores | None") -> None:
                 check()
@@ -136,7 +152,8 @@ def _settings(out: Path, given: dict[str, Any]) -> "TrainingSettings":
     from edfv_ros.training.edpn.settings import TrainingSettings, load_settings
 
     present = load_settings(out)
-    values = present.model_dump() if present is not None else {}
+    is_other = present is not None and given["network"] not in (None, present.network)  # which the run will refuse
+    values = present.model_dump() if present is not None and not is_other else {}
     values.update({name: value for name, value in given.items() if value is not None})
     try:
         return TrainingSettings.model_validate(values)
@@ -223,6 +240,8 @@ class _Display:
         begun, begun_s = self._since
         rate_hz = (step - begun) / max(now_s - begun_s, 1e-9) if step > begun + 1 else math.nan
         left_s = (run.settings.steps - step) / rate_hz
+        if run.settings.minutes is not None:
+            left_s = min(left_s, max(60.0 * run.settings.minutes - 3600.0 * run.hours, 0.0))
         if scores is not None:
             self._delta1 = scores.delta1
         pace = f"{_rate(rate_hz)}, {_duration(left_s)} left" if math.isfinite(left_s) else ""
@@ -261,6 +280,12 @@ def _summary(row: dict[str, float]) -> str:
         f"delta1 {row['val_delta1']:.3f}, abs rel {row['val_abs_rel']:.3f}, median {row['val_median_bins']:.2f} bin, "
         f"{row['val_inside_1_sigma']:.0%} within sigma{skipped}"
     )
+
+
+def _of_time(run: "TrainingRun") -> str:
+    """How much of a limited time is over."""
+    minutes = run.settings.minutes
+    return "" if minutes is None else f", {60.0 * run.hours:.1f} of {minutes:g} minutes"
 
 
 def _rate(rate_hz: float) -> str:

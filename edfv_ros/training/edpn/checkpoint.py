@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import replace_atomically
-from edfv_ros.training.edpn.network import Edpn
+from edfv_ros.training.edpn.settings import TrainingSettings
+from edfv_ros.training.networks import NETWORKS
 
 CHECKPOINT_NAME = "checkpoint.pt"
 
@@ -55,16 +58,21 @@ def damaged(path: Path, reason: str) -> EdfvError:
     return EdfvError(f"{path}: is no checkpoint of a training run, or a damaged one: {reason}: use another folder")
 
 
-def averaged_network(folder: Path) -> tuple[Edpn, dict[str, Any]]:
+def averaged_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network of a run, ready for use, and the run's checkpoint.
+
+    Returns:
+        What :data:`~edfv_ros.training.networks.NETWORKS` makes for the run's settings, e.g. an
+        :class:`~edfv_ros.training.edpn.network.Edpn`; and the checkpoint, see :func:`load_state`.
 
     Raises:
         EdfvError: see :func:`load_state`.
     """
     state = load_state(folder)
     try:
-        averaged = AveragedModel(Edpn(tuple(state["settings"]["widths"])), use_buffers=True)
+        settings = TrainingSettings.model_validate(state["settings"])
+        averaged = AveragedModel(NETWORKS[settings.network].make(settings.widths), use_buffers=True)
         averaged.load_state_dict(state["averaged"])
-    except (RuntimeError, KeyError, TypeError) as error:
+    except (RuntimeError, KeyError, TypeError, ValidationError) as error:
         raise damaged(folder / CHECKPOINT_NAME, str(error).splitlines()[0]) from None
     return averaged.module.eval(), state

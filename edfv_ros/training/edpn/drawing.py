@@ -39,6 +39,15 @@ class Batch(NamedTuple):
     position_bins: Tensor
     far_bins: Tensor
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; maps with the channels of a pixel side by side, which convolutions are fastest on."""
+        return Batch(
+            *(
+                value.to(device, memory_format=torch.channels_last if value.ndim == 4 else torch.preserve_format)
+                for value in self
+            )
+        )
+
 
 class _Draws:
     """Draw number ``n`` of an endless sequence; the same number is the same draw, whoever asks."""

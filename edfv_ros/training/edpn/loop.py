@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from edfv_ros.depth.edpn_inputs import Guide
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.depth_picture import save_png
 from edfv_ros.outputs.files import replace_atomically
@@ -23,11 +22,10 @@ from edfv_ros.training.edpn.curves import save_curves
 from edfv_ros.training.edpn.drawing import Batch, batches
 from edfv_ros.training.edpn.examples import AnyExamples
 from edfv_ros.training.edpn.interruption import postponed_interrupts
-from edfv_ros.training.edpn.losses import losses
-from edfv_ros.training.edpn.network import Edpn, Prediction
 from edfv_ros.training.edpn.sample_picture import sample_picture
 from edfv_ros.training.edpn.scoring import Scores, mean_scores, score_examples
 from edfv_ros.training.edpn.settings import TrainingSettings, claim
+from edfv_ros.training.networks import NETWORKS
 
 HISTORY_NAME = "history.csv"
 CURVES_NAME = "curves.png"
@@ -70,11 +68,11 @@ class TrainingRun:
     """A run in a folder: settings, checkpoint, history, pictures.
 
     With the same examples, settings, device and number of threads, a run ends with the same weights, however often it
-    was interrupted; on CUDA up to rounding.
+    was interrupted; on CUDA up to rounding. Not so where its time is limited, as no computer is always as fast.
 
     Args:
         folder: made where it does not exist; a run that is there goes on.
-        settings: of a new run; of one that is there, only ``steps`` may differ, and only upwards.
+        settings: of a new run; of one that is there, only ``steps`` and ``minutes`` may differ, and only upwards.
         device: torch device.
         bfloat16: whether convolutions run in it.
 
@@ -94,10 +92,11 @@ class TrainingRun:
         self.settings = settings
         self.device = torch.device(device)
         self._bfloat16 = bfloat16
+        self._kind = NETWORKS[settings.network]
         claim(folder, settings)
         with torch.random.fork_rng(devices=[]):  # nothing is drawn by torch's generator but the first weights
             torch.manual_seed(settings.seed)
-            network = Edpn(settings.widths)
+            network = self._kind.make(settings.widths)
         self.network = network.to(self.device, memory_format=torch.channels_last)
         self.averaged = AveragedModel(self.network, multi_avg_fn=_average, use_buffers=True)
         self._optimiser = torch.optim.AdamW(
@@ -123,7 +122,7 @@ class TrainingRun:
         validation: AnyExamples,
         progress: Callable[[int, float, Scores | None], None] = lambda step, loss, scores: None,
     ) -> None:
-        """Go on to the last step.
+        """Go on to the last step, or until the time is over.
 
         Ctrl-C and SIGTERM are heard between two steps, and the checkpoint is written before they are passed on.
         AnyExamples that have been prepared since the last validation are drawn from after the next one.
@@ -146,7 +145,7 @@ class TrainingRun:
                     self._save()
                     raise KeyboardInterrupt
 
-            while self.step < self.settings.steps:
+            while not self.settings.is_over(self.step, self.hours):
                 loss = self._learn_until_validation(training, scores, progress, heed)
                 scores = self.validate(validation, heed)
                 moment = Moment(self.step, self.hours, len(training), loss, self.skipped, scores)
@@ -180,21 +179,25 @@ class TrainingRun:
                 before_s = now_s
                 if loss is not None:
                     total, count = total + loss, count + 1
-                if self.step < last:
+                is_last = self.step == last or settings.is_over(self.step, self.hours)
+                if not is_last:
                     progress(self.step, float("nan") if loss is None else loss, scores)
                 heed()
+                if is_last:
+                    break
         return total / count if count else float("nan")
 
     def _learn(self, batch: Batch) -> float | None:
         """One step; None if it was skipped."""
         self.network.train()
         for group in self._optimiser.param_groups:
-            group["lr"] = self.settings.rate_at(self.step)
+            group["lr"] = self.settings.rate_at(self.step, self.hours)
         self._optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in self.network.buffers()]
-        result = losses(self._predict(self.network, batch), *self._truth(batch))
+        batch = batch.to(self.device)
+        result = self._kind.losses(self._outputs(self.network, batch), batch)
         result.total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
         if not bool(torch.isfinite(norm) & torch.isfinite(result.total)):
             for buffer, before in zip(self.network.buffers(), statistics, strict=True):
                 buffer.copy_(before)
@@ -214,17 +217,10 @@ class TrainingRun:
                 f"train anew with a rate below {self.settings.rate:g}"
             )
 
-    def _predict(self, network: torch.nn.Module, batch: Batch) -> Prediction:
-        maps = (batch.score, batch.volume, batch.guide)
-        inputs = [value.to(self.device, memory_format=torch.channels_last) for value in maps]
+    def _outputs(self, network: nn.Module, batch: Batch) -> Any:
+        """What the network returns for a batch that is on the device."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bfloat16):
-            prediction: Prediction = network(*inputs, batch.conditions.to(self.device))
-        return prediction
-
-    def _truth(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        truth = (batch.position_bins, batch.far_bins, batch.guide[:, Guide.SAME])
-        position_bins, far_bins, same = (value.to(self.device) for value in truth)
-        return position_bins, far_bins, same
+            return network(*(getattr(batch, name) for name in self._kind.inputs))
 
     @torch.no_grad()
     def validate(self, validation: AnyExamples, heed: Callable[[], None] = lambda: None) -> Scores:
@@ -242,10 +238,10 @@ class TrainingRun:
         )
         with closing(drawn):
             for batch in drawn:
-                prediction = self._predict(network, batch)
-                truth, far_bins, same = self._truth(batch)
-                total += float(losses(prediction, truth, far_bins, same).total) * len(truth)
-                of_examples += score_examples(prediction, truth, far_bins)
+                batch = batch.to(self.device)
+                outputs = self._outputs(network, batch)
+                total += float(self._kind.losses(outputs, batch).total) * len(batch.position_bins)
+                of_examples += score_examples(self._kind.read(outputs), batch.position_bins, batch.far_bins)
                 heed()
         return mean_scores(of_examples, total / len(validation))
 
@@ -255,8 +251,8 @@ class TrainingRun:
         count = min(_PICTURED, len(validation))
         numbers = range(0, len(validation) // count * count, len(validation) // count)
         (batch,) = batches(validation, count, numbers, seed=0, augment=False)
-        prediction = self._predict(self.averaged.module.eval(), batch)
-        save_png(sample_picture(batch, prediction), self.folder / SAMPLES_NAME)
+        outputs = self._outputs(self.averaged.module.eval(), batch.to(self.device))
+        save_png(sample_picture(batch, self._kind.read(outputs)), self.folder / SAMPLES_NAME)
 
     def _save(self) -> None:
         state = {
@@ -295,7 +291,7 @@ def _average(averaged: list[Tensor], current: list[Tensor], count: Tensor) -> No
     get_ema_multi_avg_fn(decay)(averaged, current, count)
 
 
-def _groups(network: torch.nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weights decay; biases and normalisations do not."""
     decaying = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]

@@ -21,7 +21,7 @@ def distribution_over_bins(scores: Tensor) -> Tensor:
     Returns:
         [N, B, H, W].
     """
-    positive = functional.softplus(scores)
+    positive = functional.softplus(scores.float())
     return positive / positive.sum(dim=1, keepdim=True)
 
 

@@ -29,7 +29,8 @@ class DeformableConvolution(nn.Module):
     The image is first mirrored by one pixel beyond its borders. A tap that looks further still, or exactly at the last
     row or column of that frame, sees the frame's nearest pixel, twice for each axis on which it does: both of the
     pixels to interpolate between are that one, and each gets full weight. The published weights were learned with this,
-    so it belongs to the network. It makes the result jump where a tap crosses the frame.
+    so it belongs to the network. It makes the result jump where a tap crosses the frame. Coordinates are in single
+    precision, also where convolutions are not: half of it knows no fractions of a pixel.
 
     Args:
         channels: that come in and go out.
@@ -47,7 +48,7 @@ class DeformableConvolution(nn.Module):
         taps = self.taps(features)
         grid = torch.stack((taps.column * (2.0 / (width + 1)) - 1.0, taps.row * (2.0 / (height + 1)) - 1.0), dim=-1)
         seen = functional.grid_sample(
-            self.frame(features),
+            self.frame(features).float(),
             grid.reshape(count, _TAPS * height, width, 2),
             mode="bilinear",
             padding_mode="border",
@@ -64,8 +65,8 @@ class DeformableConvolution(nn.Module):
     def taps(self, features: Tensor) -> Taps:
         """Where in the frame the kernel looks."""
         height, width = features.shape[-2:]
-        plain_row, plain_column = plain_taps(features)
-        move_row, move_column = self.p_conv(features).chunk(2, dim=1)
+        move_row, move_column = self.p_conv(features).float().chunk(2, dim=1)
+        plain_row, plain_column = plain_taps(move_row)
         row, column = plain_row + move_row, plain_column + move_column
         weight = _times_seen(row, height + 1) * _times_seen(column, width + 1)
         return Taps(row.clamp(0, height + 1), column.clamp(0, width + 1), weight)

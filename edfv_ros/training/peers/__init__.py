@@ -1,0 +1,1 @@
+"""Networks that are trained only to be compared with ours."""
