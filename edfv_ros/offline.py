@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
 from edfv_ros.events import Capture, time_range_us
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
+from edfv_ros.lag_check import LagCheck, LagReport
 from edfv_ros.lens.sync import SweepSource, TrackSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.outputs.run_folder import RunFolder
-from edfv_ros.pipeline import assembled, make_assembler
+from edfv_ros.pipeline import assembled, make_assembler, snapshots
 from edfv_ros.pipeline_assembly import is_pair
 from edfv_ros.recording import SweepRecording, check_resolution, depth_gt_of_sweep, load_depth_gt
 from edfv_ros.rig import Rig
@@ -33,6 +35,7 @@ from edfv_ros.sweep_range import SweepRange
 from edfv_ros.volume import SweepSnapshot, VolumeRing
 
 _CALIBRATION_SLACK = 0.05  # of the calibrated range, which an overshooting lens may leave
+_LAG_SWEEPS = 16  # of the recording's beginning, from which its lag is found before it is taken out
 _HOLE_RATIO = 10.0  # a step this many times the usual one is a hole
 _LENS_DOUBTS = ("partial_sweeps", "ms_of_events_without_track", "missed_edges", "edges_out_of_rhythm")
 
@@ -78,6 +81,8 @@ class RunReport:
         dropped_sweeps: sweeps that were not whole, by reason.
         health: counters of the events, as they came and what was wrong with them.
         lens: counters of what tells the focus.
+        timing: how the focus was bound to time.
+        lag: how far the events lagged behind the focus.
         rig: the rig file as it was understood.
         seconds: time the run took.
         versions: of what took part.
@@ -92,6 +97,8 @@ class RunReport:
     dropped_sweeps: dict[str, int]
     health: dict[str, int]
     lens: dict[str, int]
+    timing: dict[str, float]
+    lag: LagReport
     rig: dict[str, Any]
     seconds: float
     versions: dict[str, str]
@@ -105,6 +112,7 @@ def compute_depth(
     wanted: SweepRange,
     prior: Path | None = None,
     model: Path | None = None,
+    correct_lag: bool = False,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> RunReport:
     """Estimate depth for the wanted sweeps of a recording and write the results as they come.
@@ -116,6 +124,7 @@ def compute_depth(
         wanted: the sweeps to compute.
         prior: the prior file, for an estimator that takes one.
         model: the network file, for an estimator that takes one.
+        correct_lag: whether to find the lag between lens and events in the first sweeps, and take it out of all.
         on_progress: called with the fraction of the recording's time that is done.
 
     Raises:
@@ -133,21 +142,25 @@ def compute_depth(
         with _naming(files.path):
             wanted.check(count_sweeps(recording))
     reports: list[SweepReport] = []
+    lag = LagCheck(rig, corrects=correct_lag)
+    if correct_lag:
+        _find_lag(recording, lag)
     with _naming(files.path), Capture(str(files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         check_resolution(rig, capture.info, files.events)
         check_streams(estimator, capture.info.streams, str(files.events), prior=prior)
         truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
         depth_estimator = open_estimator(estimator, rig, prior=prior, model=model)
-        assembler = make_assembler(rig, capture, sweeps, ring)
-        snapshots = (closed.snapshot for closed in assembled(capture, assembler))
-        with closing(assembler), closing(pair_ahead(snapshots)) as paired:
+        assembler = make_assembler(rig, capture, lag.corrected(sweeps), ring)
+        in_turn = (closed.snapshot for closed in assembled(capture, assembler))
+        with closing(assembler), closing(pair_ahead(in_turn)) as paired:
             for snapshot in paired:
                 try:
                     if wanted.is_past(snapshot.index):
                         break
                     if snapshot.index in wanted:
                         reports.append(_compute_sweep(depth_estimator, snapshot, rig, truth_m, out))
+                        lag.look(snapshot)
                     if period_us is not None:
                         done_us = snapshot.latest.sweep.end_us - period_us[0]
                         on_progress(done_us / max(period_us[1] - period_us[0], 1))
@@ -167,6 +180,8 @@ def compute_depth(
         dropped_sweeps=dict(assembler.dropped_sweeps),
         health={"events": health.events, **health.problems},
         lens=sweeps.counters,
+        timing=sweeps.timing,
+        lag=lag.report,
         rig=rig.model_dump(mode="json"),
         seconds=time.monotonic() - began_s,
         versions=_versions(),
@@ -182,6 +197,17 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except LensError as error:
         raise error if str(path) in str(error) else LensError(f"{path}: {error}") from None
+
+
+def _find_lag(recording: SweepRecording, lag: LagCheck) -> None:
+    """Measure the lag in the first sweeps of a recording, without depth."""
+    rig, files = recording.rig, recording.files
+    with _naming(files.path), Capture(str(files.events)) as capture:
+        ring = VolumeRing(rig.bins, rig.camera.resolution)
+        with closing(snapshots(rig, capture, open_sweeps(rig, files.path), ring=ring)) as found:
+            for snapshot in islice(found, _LAG_SWEEPS):
+                lag.look(snapshot, often=True)
+                snapshot.release()
 
 
 def pair_ahead(snapshots: Iterable[SweepSnapshot]) -> Generator[SweepSnapshot, None, None]:

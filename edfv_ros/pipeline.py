@@ -12,6 +12,7 @@ import numpy as np
 from edfv_ros.depth import DepthEstimator
 from edfv_ros.errors import EdfvError
 from edfv_ros.events import Capture
+from edfv_ros.lag_check import LagCheck
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
 from edfv_ros.pipeline_outputs import DepthOutput, PipelineStatistics
@@ -78,6 +79,7 @@ class DepthPipeline:
         estimator: used by the estimating thread only.
         on_depth: called in the estimating thread; must not block for long.
         device: where volumes are kept, ``cpu`` or a torch device.
+        correct_lag: whether the lag between lens and events that is found is taken out of the sweeps to come.
     """
 
     def __init__(
@@ -89,8 +91,10 @@ class DepthPipeline:
         on_depth: Callable[[DepthOutput], None],
         *,
         device: str = "cpu",
+        correct_lag: bool = False,
     ) -> None:
         self._rig = rig
+        self._lag = LagCheck(rig, corrects=correct_lag)
         self._open_capture = open_capture
         self._open_sweeps = open_sweeps
         self._estimator = estimator
@@ -162,6 +166,8 @@ class DepthPipeline:
             depths=self._depths,
             dropped_sweeps=dropped,
             lens=sweeps.counters if sweeps else {},
+            timing=sweeps.timing if sweeps else {},
+            lag=self._lag.report,
             latency_ms=dict(zip(("p50", "p95", "max"), percentiles, strict=False)),
             health=capture.health if capture else None,
             error=self._error,
@@ -171,7 +177,7 @@ class DepthPipeline:
         ring = VolumeRing(self._rig.bins, self._rig.camera.resolution, device=self._device)
         with self._open_capture() as capture:
             self._capture = capture
-            self._sweeps = self._open_sweeps()
+            self._sweeps = self._lag.corrected(self._open_sweeps())
             self._assembler = make_assembler(self._rig, capture, self._sweeps, ring)
             for closed in assembled(capture, self._assembler, self._stop):
                 displaced = self._slot.put(closed)
@@ -192,12 +198,13 @@ class DepthPipeline:
                 latency_ms = (time.monotonic() - closed.received_s) * 1e3
                 latest = snapshot.latest
                 output = DepthOutput(snapshot.index, latest.sweep, estimate, snapshot.frame, latest.events, latency_ms)
+                with self._lock:
+                    self._depths += 1
+                    self._latencies_ms.append(latency_ms)
+                self._on_depth(output)
+                self._lag.look(snapshot)  # when the depth is out: nobody waits for it
             finally:
                 snapshot.release()
-            with self._lock:
-                self._depths += 1
-                self._latencies_ms.append(latency_ms)
-            self._on_depth(output)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Run a thread; whatever ends it early ends the other one too, and the first of it is what is reported."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from edfv_ros.depth import DepthEstimate
 from edfv_ros.events import StreamHealth
 from edfv_ros.events.types import Frame
+from edfv_ros.lag_check import LagReport
 from edfv_ros.lens.sweep import FocusSweep
 
 
@@ -44,6 +45,8 @@ class PipelineStatistics:
         depths: sweeps that became depth.
         dropped_sweeps: sweeps that did not, by reason.
         lens: the sweep source's own counters.
+        timing: how the focus is bound to time at present, by name with the unit at its end.
+        lag: how far events lag behind the focus.
         latency_ms: p50, p95 and max of the latest depths; empty before the first.
         health: the capture's counters; None before it opened.
         error: why the pipeline stopped by itself, in one line; None while all is well.
@@ -56,6 +59,8 @@ class PipelineStatistics:
     depths: int
     dropped_sweeps: dict[str, int]
     lens: dict[str, int]
+    timing: dict[str, float]
+    lag: LagReport
     latency_ms: dict[str, float]
     health: StreamHealth | None
     error: str | None

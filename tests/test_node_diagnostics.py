@@ -7,6 +7,8 @@ pytest.importorskip("rclpy", reason="ROS is not installed: neither a ROS environ
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from edfv_ros.events import StreamHealth
+from edfv_ros.lag_check import LagReport
+from edfv_ros.lens.lag import Lag
 from edfv_ros.nodes.depth_session import SessionState, SessionStatus
 from edfv_ros.nodes.diagnostics import DepthDiagnostics
 from edfv_ros.pipeline import PipelineStatistics
@@ -15,7 +17,16 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 
 def running(
-    depths=0, events=0, *, lost=0, dropped=None, state=SessionState.RUNNING, error="", health=None, opened_s=0.0
+    depths=0,
+    events=0,
+    *,
+    lost=0,
+    dropped=None,
+    state=SessionState.RUNNING,
+    error="",
+    health=None,
+    opened_s=0.0,
+    lag=None,
 ):
     statistics = PipelineStatistics(
         events=events,
@@ -25,6 +36,8 @@ def running(
         depths=depths,
         dropped_sweeps=dropped or {},
         lens={"missed_edges": 2},
+        timing={"clock_drift_ppm": -37.5, "edges": 12},
+        lag=lag or LagReport(None, None, 0, {}, None),
         latency_ms={"p50": 12.5},
         health=health or StreamHealth(),
         error=None,
@@ -96,3 +109,13 @@ def test_a_broken_source_is_an_error_and_a_played_recording_is_not(diagnostics):
 def test_problems_of_the_stream_are_listed(diagnostics):
     status = diagnostics.update(None, running(health=StreamHealth(time_reversals=3)), "", now_s=0.0)
     assert values(status)["events: time reversals"] == "3"
+
+
+def test_how_the_focus_is_bound_to_time_is_told(diagnostics):
+    found = values(diagnostics.update(None, running(1), "", now_s=0.0))
+    assert (found["timing: clock drift (ppm)"], found["timing: edges"]) == ("-37.5", "12")
+    assert found["lag: measurements"] == "0" and "lag (ms)" not in found
+    lag = LagReport(Lag(1234.0, 56.0), 0.5, 3, {"too few events": 2}, correction_us=1200.0)
+    found = values(diagnostics.update(None, running(1, lag=lag), "", now_s=1.0))
+    assert (found["lag (ms)"], found["lag: uncertainty (ms)"], found["lag: in bins"]) == ("1.234", "0.056", "0.5")
+    assert (found["lag: taken out (ms)"], found["lag: not known, too few events"]) == ("1.2", "2")

@@ -257,6 +257,7 @@ class ToldSweeps:
     def __init__(self) -> None:
         self.discard_before_us = 0
         self.counters: dict[str, int] = {}
+        self.timing: dict[str, float] = {}
         self.ready: deque[FocusSweep] = deque()
 
     def observe(self, packet: Packet) -> None:

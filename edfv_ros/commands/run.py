@@ -10,6 +10,7 @@ from rich.table import Table
 from edfv_ros.commands.terminal import notices, recording_progress, results
 
 if TYPE_CHECKING:
+    from edfv_ros.lag_check import LagReport
     from edfv_ros.offline import RunReport
 
 
@@ -27,6 +28,9 @@ def run(
     sweeps: Annotated[
         str, typer.Option(metavar="N|A:B", help="The first N sweeps, or A up to but not including B.")
     ] = "",
+    correct_lag: Annotated[
+        bool, typer.Option("--correct-lag", help="Take out the lag between lens and events that is found.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
 ) -> None:
     """Turn a sweep recording into metric depth.
@@ -38,6 +42,9 @@ def run(
 
     The recording needs a rig (rig.yaml) and something that tells where the
     focus was: lens.csv, or a trigger at every turning point.
+
+    How far the events lag behind the focus is found by comparing up-sweeps
+    with down-sweeps (docs/lenses.md); --correct-lag takes it out.
 
     \b
     Estimators:
@@ -75,6 +82,7 @@ def run(
             wanted=wanted,
             prior=prior,
             model=model,
+            correct_lag=correct_lag,
             on_progress=lambda fraction: progress.update(task, completed=fraction),
         )
     _print_report(report)
@@ -106,7 +114,18 @@ def _print_report(report: "RunReport") -> None:
             scores = ", ".join(f"{label} {report.mean_metrics[f'{mask}_{key}']:.3f}" for key, label in _SCORES.items())
             part = report.mean_metrics[_PARTS[mask]]
             console.print(f"  {mask:<10} {part:>4.0%}  {scores}   [dim]{meaning}[/dim]", soft_wrap=True)
+    console.print(_lag_line(report.lag), markup=False, soft_wrap=True)
     for doubt in report.doubts:
         console.print(f"! {doubt}", style="yellow", markup=False, soft_wrap=True)
     for reason, count in report.dropped_sweeps.items():
         console.print(f"! sweeps dropped: {count}, {reason}", style="yellow", markup=False)
+
+
+def _lag_line(lag: "LagReport") -> str:
+    """What the comparison of up-sweeps with down-sweeps says of time."""
+    if lag.lag is None or lag.bins is None:
+        reasons = "; ".join(lag.rejected) or "no up-sweep beside a down-sweep"
+        return f"lag of the events behind the focus: not known ({reasons})"
+    found = f"{lag.lag.lag_us * 1e-3:+.2f} ms, known to {lag.lag.sigma_us * 1e-3:.2f} ms ({lag.bins:+.2f} bins)"
+    taken_out = "" if lag.correction_us is None else f"; {lag.correction_us * 1e-3:+.2f} ms taken out"
+    return f"lag of the events behind the focus: {found}, from {lag.measurements} pairs of sweeps{taken_out}"

@@ -54,6 +54,7 @@ class ClockModel:
         self._offset_us = 0.0
         self._drift = 0.0
         self._uncertainty_us = float("inf")
+        self._round_trip_us = float("inf")
         self.restarts = 0
 
     @property
@@ -70,6 +71,11 @@ class ClockModel:
     def uncertainty_us(self) -> float:
         """One sigma of the fit plus half the quickest round trip, whose asymmetry nobody can see."""
         return self._uncertainty_us
+
+    @property
+    def round_trip_us(self) -> float:
+        """The quickest of the last round trips; infinite before the first."""
+        return self._round_trip_us
 
     def add(self, trip: RoundTrip) -> None:
         """Learn from a round trip; one that ends before it began (a host clock that was set) is ignored."""
@@ -107,7 +113,8 @@ class ClockModel:
         self._offset_us = float(np.median(lead - self._drift * device))
         residual = lead - self._drift * device - self._offset_us
         sigma_us = _MAD_TO_SIGMA * float(np.median(np.abs(residual)))
-        self._uncertainty_us = sigma_us + used[0].duration_us / 2.0
+        self._round_trip_us = float(used[0].duration_us)
+        self._uncertainty_us = sigma_us + self._round_trip_us / 2.0
 
 
 def _median_slope(x_us: NDArray[np.float64], y_us: NDArray[np.float64], slack_us: float) -> float:

@@ -1,6 +1,6 @@
 """One monotone pass of the focus: the unit the volume is built from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,13 @@ class FocusSweep:
         timestamps_us: float64 [N], strictly ascending, unix microseconds.
         vergence_dpt: float64 [N], strictly ascending (up-sweep) or descending (down-sweep); linear between rows.
         number: which sweep of its source it is, from 0; sweeps that the source knows to have missed count too.
+        lag_us: how much later than its source said it is taken to be, to match the events: in the time stamps already.
     """
 
     timestamps_us: NDArray[np.float64]
     vergence_dpt: NDArray[np.float64]
     number: int = 0
+    lag_us: float = 0.0
 
     @property
     def start_us(self) -> int:
@@ -41,6 +43,10 @@ class FocusSweep:
     def direction(self) -> int:
         """+1 while the focus moves towards higher vergence (nearer), -1 while it moves away."""
         return 1 if self.vergence_dpt[-1] > self.vergence_dpt[0] else -1
+
+    def later(self, lag_us: float) -> "FocusSweep":
+        """The same sweep ``lag_us`` later."""
+        return replace(self, timestamps_us=self.timestamps_us + lag_us, lag_us=self.lag_us + lag_us)
 
     def bin_edge_times_us(self, bins: VergenceBins) -> NDArray[np.int64]:
         """Times at which the focus crosses the bin edges, ascending, shape [bins.count + 1].

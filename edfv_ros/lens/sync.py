@@ -31,7 +31,12 @@ class SweepSource(Protocol):
 
     @property
     def counters(self) -> dict[str, int]:
-        """What went wrong so far and how sure the clocks are, by name; those that are not zero."""
+        """What went wrong so far, by name; those that are not zero."""
+        ...
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """How the focus is bound to time at present, by name with the unit at its end; what is known of it."""
         ...
 
     def observe(self, packet: Packet) -> None:
@@ -57,6 +62,7 @@ class TrackSweeps:
         track: what was given.
         counters: ``partial_sweeps`` and ``fly_backs`` in the track, ``sweeps_without_events``,
             ``ms_of_events_without_track`` (only where it is long enough for a sweep).
+        timing: nothing; the track is taken as it is.
 
     Raises:
         LensError: there is no complete sweep in the track.
@@ -71,6 +77,7 @@ class TrackSweeps:
                 f"sweep {rig.bins.min_dpt:.3g} to {rig.bins.max_dpt:.3g} dpt"
             )
         self.track = track
+        self.timing: dict[str, float] = {}
         self._name = name
         self._coming = deque(replace(sweep, number=number) for number, sweep in enumerate(search.sweeps))
         self._track_us = track.start_us, track.end_us

@@ -2,15 +2,17 @@
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
 from edfv_ros.errors import LensError
 from edfv_ros.events.types import Packet, TriggerType
-from edfv_ros.lens.clock import ClockModel
+from edfv_ros.lens.clock import ClockModel, RoundTrip
 from edfv_ros.lens.delay import optical_time_us
-from edfv_ros.lens.driver import LensDriver, LensSample
+from edfv_ros.lens.driver import LensSample
 from edfv_ros.lens.patience import patience_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sweep_search import find_sweeps
@@ -25,6 +27,16 @@ _KEPT_SWEEPS = 10
 _LATENESS_US = 200_000
 
 
+class ReportingLens(Protocol):
+    """What is asked of a lens here; every :class:`~edfv_ros.lens.driver.LensDriver` has it."""
+
+    garbled_lines: int
+
+    def telemetry(self) -> list[LensSample]: ...
+
+    def query_clock(self) -> RoundTrip: ...
+
+
 class TelemetrySweeps:
     """Sweeps between turning points that the lens's telemetry shows, on the host's clock.
 
@@ -34,12 +46,19 @@ class TelemetrySweeps:
     Attributes:
         clock: the fit of the lens's clock.
         counters: ``lost_samples`` (jumps in the sequence), ``samples_out_of_order``, ``partial_sweeps``,
-            ``fly_backs``, ``broken_sweeps`` (cut by a hole in the telemetry), ``garbled_lines``, ``clock_restarts``,
-            ``clock_drift_ppm`` and ``clock_uncertainty_us`` (the present fit of the lens's clock).
+            ``fly_backs``, ``broken_sweeps`` (cut by a hole in the telemetry), ``garbled_lines``, ``clock_restarts``.
+        timing: ``samples``, and of the present fit of the lens's clock to the host's ``clock_drift_ppm``,
+            ``clock_uncertainty_us`` and ``clock_round_trip_us`` (the quickest of the last ones).
+
+    Args:
+        rig: its sweep and delay.
+        driver: the open lens.
+        monotonic_s: the time that paces the queries of the lens's clock.
     """
 
-    def __init__(self, rig: Rig, driver: LensDriver) -> None:
+    def __init__(self, rig: Rig, driver: ReportingLens, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._rig = rig
+        self._monotonic_s = monotonic_s
         self._driver = driver
         self.clock = ClockModel()
         self._times_us: list[float] = []
@@ -61,10 +80,17 @@ class TelemetrySweeps:
             **self._counts,
             "garbled_lines": self._driver.garbled_lines,
             "clock_restarts": self.clock.restarts,
-            "clock_drift_ppm": round(self.clock.drift_ppm),
-            "clock_uncertainty_us": round(self.clock.uncertainty_us) if self.clock.ready else 0,
         }
         return {name: count for name, count in counts.items() if count}
+
+    @property
+    def timing(self) -> dict[str, float]:
+        timing: dict[str, float] = {"samples": self._samples}
+        if self.clock.ready:
+            timing["clock_drift_ppm"] = self.clock.drift_ppm
+            timing["clock_uncertainty_us"] = self.clock.uncertainty_us
+            timing["clock_round_trip_us"] = self.clock.round_trip_us
+        return timing
 
     @property
     def discard_before_us(self) -> int:
@@ -105,7 +131,7 @@ class TelemetrySweeps:
         self._update_discard()
 
     def _query_clock(self) -> None:
-        if time.monotonic() < self._next_query_s:
+        if self._monotonic_s() < self._next_query_s:
             return
         pause_s = _QUERY_AFTER_FAILURE_S
         try:
@@ -113,7 +139,7 @@ class TelemetrySweeps:
                 self.clock.add(self._driver.query_clock())
             pause_s = _QUERY_EVERY_S
         finally:
-            self._next_query_s = time.monotonic() + pause_s
+            self._next_query_s = self._monotonic_s() + pause_s
 
     def _take_in_samples(self) -> int:
         known = len(self._times_us)

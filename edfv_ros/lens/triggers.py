@@ -36,6 +36,9 @@ class TriggerSweeps:
     Attributes:
         counters: ``missed_edges``, ``doubled_edges`` (bounces removed), ``edges_out_of_rhythm``,
             ``contradicting_pulses``, ``dropped_sweeps`` (what these cost), ``clock_breaks``.
+        timing: ``edges``, and once there is a rhythm ``edge_spacing_us`` (mean of the last ones), ``edge_jitter_us``
+            (the farthest of them from it) and ``frequency_error_ppm`` (of the lens against the rig file, on the
+            camera's clock).
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -49,11 +52,16 @@ class TriggerSweeps:
         self._ready: deque[FocusSweep] = deque()
         self._discard_before_us = 0
         self._counts = Counter[str]()
+        self._timing: dict[str, float] = {}
         self._start_over()
 
     @property
     def counters(self) -> dict[str, int]:
         return {name: count for name, count in dict(self._counts).items() if count}
+
+    @property
+    def timing(self) -> dict[str, float]:
+        return dict(self._timing)
 
     @property
     def discard_before_us(self) -> int:
@@ -84,6 +92,7 @@ class TriggerSweeps:
                 self._falling_edges += 1
                 self._detector.falling(time_us)
         self._judge_edges(self._now_us)
+        self._timing = self._find_timing()  # as a whole, since other threads read it
         self._complain_of_silence()
         self._update_discard()
 
@@ -153,6 +162,15 @@ class TriggerSweeps:
         period_us = fmean(self._spacings_us)
         spread = max(abs(spacing - period_us) for spacing in self._spacings_us) / period_us
         return period_us, _STABILITY + spread / len(self._spacings_us)
+
+    def _find_timing(self) -> dict[str, float]:
+        timing: dict[str, float] = {"edges": self._edges}
+        if len(self._spacings_us) >= _MEASURED_FROM:
+            spacing_us = fmean(self._spacings_us)
+            timing["edge_spacing_us"] = spacing_us
+            timing["edge_jitter_us"] = max(abs(spacing - spacing_us) for spacing in self._spacings_us)
+            timing["frequency_error_ppm"] = (self._nominal_us / spacing_us - 1.0) * 1e6
+        return timing
 
     def _in_rhythm(self, edge: Edge, step_us: int, steps: int) -> None:
         anchor, strays = self._anchor, self._strays

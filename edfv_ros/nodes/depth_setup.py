@@ -76,6 +76,7 @@ class DepthSetup:
             _open_estimator(self.parameters, rig),
             on_depth,
             device=self.parameters.device,
+            correct_lag=self.parameters.correct_lag,
         )
 
     def _open_capture(self, uri: str) -> Capture:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
+from edfv_ros.lag_check import LagReport
 from edfv_ros.nodes.depth_session import SessionState, SessionStatus
 from edfv_ros.nodes.depth_setup import DepthSetup
 from edfv_ros.pipeline import PipelineStatistics
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 SILENT_AFTER_S = 2.0
+_UNITS = ("us", "ppm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,26 @@ def _counters(statistics: PipelineStatistics) -> dict[str, object]:
     values |= {f"latency {name} (ms)": value for name, value in statistics.latency_ms.items()}
     values |= _named("dropped sweeps", statistics.dropped_sweeps)
     values |= _named("lens", statistics.lens)
+    values |= {f"timing: {_with_unit(name)}": value for name, value in statistics.timing.items()}
+    values |= _lag_values(statistics.lag)
     return values | _named("events", statistics.health.problems if statistics.health is not None else {})
+
+
+def _lag_values(report: LagReport) -> dict[str, object]:
+    """How far events lag behind the focus, as comparing up-sweeps with down-sweeps shows."""
+    values: dict[str, object] = {"lag: measurements": report.measurements}
+    if report.lag is not None and report.bins is not None:
+        values |= {"lag (ms)": report.lag.lag_us * 1e-3, "lag: uncertainty (ms)": report.lag.sigma_us * 1e-3}
+        values["lag: in bins"] = report.bins
+    if report.correction_us is not None:
+        values["lag: taken out (ms)"] = report.correction_us * 1e-3
+    return values | {f"lag: not known, {reason}": count for reason, count in report.rejected.items()}
+
+
+def _with_unit(name: str) -> str:
+    """``clock_drift_ppm`` as ``clock drift (ppm)``."""
+    words, _, unit = name.rpartition("_")
+    return f"{words.replace('_', ' ')} ({unit})" if unit in _UNITS else name.replace("_", " ")
 
 
 def _new_losses(before: PipelineStatistics, now: PipelineStatistics) -> list[str]:

@@ -77,6 +77,11 @@ class DepthParameters:
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
     )
+    correct_lag: bool = _parameter(
+        False,
+        "Take out the lag between lens and events that comparing up-sweeps with down-sweeps shows (docs/lenses.md). "
+        "It is found and told in the diagnostics in any case.",
+    )
     autostart: bool = _parameter(
         True,
         "Configure and activate at start. Where the source cannot be opened, activating is tried again, at first after "
