@@ -36,7 +36,7 @@ FIRST_BINS = -0.5
 LAST_BINS = BINS - 0.5
 
 _LEAST_GATE = 1e-3
-_LEAST_SHARE = 1e-6  # of the most probable candidate
+_LARGEST_LOGIT = 40.0  # whose exponential, 65 times, is still a single-precision number; the evidence's are far below
 
 
 class Prediction(NamedTuple):
@@ -187,8 +187,7 @@ def _sum_of_candidates(x: Tensor) -> Tensor:
 
 def _middle(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation about the median candidate, [B, 1, h, w] in bins, and the log probability of being there."""
-    logits = logits.float()
-    share = torch.exp(logits - logits.amax(1, keepdim=True).detach())
+    share = torch.exp(logits.float().clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT))
     up_to = torch.ones(CANDIDATES, CANDIDATES, device=logits.device).tril()[:, :, None, None]
     with torch.autocast(logits.device.type, enabled=False):  # convolutions: ONNX Runtime's sums over channels are slow
         below = F.conv2d(share, up_to)
@@ -198,8 +197,8 @@ def _middle(logits: Tensor) -> tuple[Tensor, Tensor]:
     index = median + offsets
     beyond = (index < 0) | (index >= CANDIDATES)
     near = torch.gather(share, 1, index.clamp(0, CANDIDATES - 1)).masked_fill(beyond, 0.0)
-    total = near.sum(1, keepdim=True) + _LEAST_SHARE
-    position = FIRST_BINS + STEP_BINS * ((near * index).sum(1, keepdim=True) + _LEAST_SHARE * median) / total
+    total = near.sum(1, keepdim=True)
+    position = FIRST_BINS + STEP_BINS * (near * index).sum(1, keepdim=True) / total
     return position, torch.log(total / everything)
 
 

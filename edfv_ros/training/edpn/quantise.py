@@ -1,7 +1,7 @@
 """The network in 8-bit integers where that costs no accuracy: the convolutions of its trunk.
 
 What decides on fractions of a bin stays in float32: the evidence and its gates, the readouts with their logits, the
-expectation about the mode, and the doubt.
+expectation about the median, and the last layer of the doubt.
 """
 
 import json
@@ -32,7 +32,7 @@ LARGEST_DELTA1_LOSS = 0.005
 
 CALIBRATION_EXAMPLES = 128
 
-_TRUNK = ("volume_stem", "guide_stem", "down.", "prompts.", "encoders.", "up.", "decoders.")
+_TRUNK = ("volume_stem", "guide_stem", "down.", "prompts.", "encoders.", "up.", "decoders.", "doubt/doubt.0")
 _SCOPE = "/network/"
 _OPERATORS = ["Conv", "Add", "Relu"]
 
