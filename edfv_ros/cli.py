@@ -7,6 +7,7 @@ import typer
 
 from edfv_ros import __version__
 from edfv_ros.commands import (
+    bag,
     dataset,
     doctor,
     evaluate,
@@ -43,6 +44,7 @@ app.command()(dataset.dataset)
 app.command()(train.train)
 app.command()(export.export)
 app.command()(doctor.doctor)
+app.add_typer(bag.bag_app, name="bag")
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")
 app.add_typer(firmware.firmware_app, name="firmware")

@@ -28,6 +28,7 @@ NEEDED_PACKAGES = {
     "opencv-python-headless": "cv2",
     "dv-processing": "dv_processing",
     "lz4": "lz4",
+    "mcap": "mcap",
     "zstandard": "zstandard",
     "pyserial": "serial",
     "pydantic": "pydantic",

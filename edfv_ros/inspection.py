@@ -9,14 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.events.aedat4 import Aedat4Source
 from edfv_ros.events.health import HealthCheck, possible
+from edfv_ros.events.opening import open_file
+from edfv_ros.events.source import EventSource
 from edfv_ros.events.types import Packet
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import SweepSource, TriggerSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.optics import VergenceBins
-from edfv_ros.recording import SweepRecording, check_resolution, find_recording, load_depth_gt
+from edfv_ros.recording import (
+    SweepRecording,
+    check_resolution,
+    find_recording,
+    load_depth_gt,
+    load_recorded_rig,
+    load_recorded_track,
+)
 from edfv_ros.rig import load_rig
 
 TRIGGER_NAMES = {
@@ -121,8 +129,8 @@ def inspect(
     """Read a recording to its end and count. What is wrong beside the events is listed, not raised.
 
     Args:
-        path: a sweep-recording folder or an AEDAT4 file.
-        rig_path: a rig file to use in place of the folder's own.
+        path: a sweep-recording folder, an AEDAT4 file or a bag.
+        rig_path: a rig file to use in place of the recording's own.
         on_progress: called with the newest time stamp as reading goes on.
 
     Raises:
@@ -135,10 +143,10 @@ def inspect(
     track = truth = None
     if rig is None and files.rig:
         with _noting(problems):
-            rig = load_rig(files.rig)
+            rig = load_recorded_rig(files.rig)
     if files.lens:
         with _noting(problems):
-            track = LensTrack.from_csv(files.lens)
+            track = load_recorded_track(files.lens)
     if rig and files.depth_gt:
         with _noting(problems):
             truth = load_depth_gt(files.depth_gt, rig)
@@ -147,7 +155,7 @@ def inspect(
     if rig and (track is not None or not files.lens):  # an unreadable track is a problem already
         with _noting(problems):
             sweep_source = open_sweeps(rig, files.path)
-    with closing(Aedat4Source(files.events)) as source:
+    with closing(open_file(files.events)) as source:
         info = source.info
         if rig:
             with _noting(problems):
@@ -185,7 +193,7 @@ def count_sweeps(recording: SweepRecording) -> int:
         SourceError, LensError: the recording cannot be read, or nothing tells where the focus was.
     """
     sweeps = open_sweeps(recording.rig, recording.files.path)
-    with closing(Aedat4Source(recording.files.events)) as source:
+    with closing(open_file(recording.files.events)) as source:
         check = HealthCheck(source.info)
         while (packet := source.read()) is not None:
             sweeps.observe(check(packet))
@@ -222,7 +230,7 @@ class _Counts:
             self.trigger_kinds[name] = self.trigger_kinds.get(name, 0) + int(count)
 
 
-def _count(source: Aedat4Source, sweeps: SweepSource | None, on_progress: Callable[[int], None]) -> _Counts:
+def _count(source: EventSource, sweeps: SweepSource | None, on_progress: Callable[[int], None]) -> _Counts:
     """Count everything in the file, unsound or not; sweeps are looked for in what is sound, as a run does."""
     counts = _Counts({name: StreamSummary() for name in source.info.streams})
     check = HealthCheck(source.info)

@@ -20,7 +20,7 @@ from edfv_ros import __version__
 from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, check_estimator, check_streams, open_estimator
 from edfv_ros.errors import EdfvError, LensError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
-from edfv_ros.events import Capture, time_range_us
+from edfv_ros.events import Capture
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
 from edfv_ros.lag_check import LagCheck, LagReport
@@ -29,7 +29,13 @@ from edfv_ros.lens.track import LensTrack
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler, snapshots
 from edfv_ros.pipeline_assembly import is_pair
-from edfv_ros.recording import SweepRecording, check_resolution, depth_gt_of_sweep, load_depth_gt
+from edfv_ros.recording import (
+    SweepRecording,
+    check_resolution,
+    depth_gt_of_sweep,
+    load_depth_gt,
+    recorded_time_range_us,
+)
 from edfv_ros.rig import Rig
 from edfv_ros.sweep_range import SweepRange
 from edfv_ros.volume import SweepSnapshot, VolumeRing
@@ -136,7 +142,7 @@ def compute_depth(
     if estimator not in ESTIMATORS:
         raise EdfvError(f"--estimator {estimator}: there is none of that name; choose from: {', '.join(ESTIMATORS)}")
     check_estimator(estimator, prior, model)
-    period_us = time_range_us(files.events)
+    period_us = recorded_time_range_us(files.events)
     sweeps = open_sweeps(rig, files.path)
     if wanted != SweepRange():
         with _naming(files.path):

@@ -1,16 +1,23 @@
 """A sweep recording on disk: events, and what is known about the lens beside them."""
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.errors import OutputError, RigError, SourceError
-from edfv_ros.events.types import EVENTS_NAME, SourceInfo
-from edfv_ros.lens.track import LENS_NAME
+from edfv_ros.bags.contents import has_focus, read_attachment, read_lens_track
+from edfv_ros.bags.contents import time_range_us as bag_time_range_us
+from edfv_ros.bags.layout import RIG_ATTACHMENT, TRUTH_ATTACHMENT
+from edfv_ros.bags.records import BagFile
+from edfv_ros.errors import LensError, OutputError, RigError, SourceError
+from edfv_ros.events import time_range_us
+from edfv_ros.events.types import BAG_SUFFIX, EVENTS_NAME, SourceInfo
+from edfv_ros.lens.track import LENS_NAME, LensTrack
 from edfv_ros.outputs.files import check_folder
 from edfv_ros.rig import Rig, load_rig
+from edfv_ros.rig.loading import parse_rig
 
 RIG_NAME = "rig.yaml"
 DEPTH_GT_NAME = "depth_gt.npy"
@@ -18,11 +25,11 @@ DEPTH_GT_NAME = "depth_gt.npy"
 
 @dataclass(frozen=True, slots=True)
 class RecordingFiles:
-    """The files of a recording; None where one is absent.
+    """The files of a recording; None where one is absent. A bag holds all of them itself.
 
     Attributes:
-        path: what the user named, a folder or an events file.
-        events: the AEDAT4 file.
+        path: what the user named, a folder, an events file or a bag.
+        events: the AEDAT4 file or the bag.
         lens: measured track of the focus, ``timestamp_us,vergence_dpt``.
         rig: the rig that made the recording.
         depth_gt: true depth.
@@ -44,7 +51,7 @@ class SweepRecording:
 
 
 def find_recording(path: Path) -> RecordingFiles:
-    """Find the files of a recording: a folder with ``recording.aedat4`` (or that file in it), or an AEDAT4 file alone.
+    """Find the files of a recording: a folder with ``recording.aedat4`` (or that file), another AEDAT4 file, or a bag.
 
     Raises:
         SourceError: nothing of that kind is there.
@@ -52,7 +59,9 @@ def find_recording(path: Path) -> RecordingFiles:
     try:
         is_folder = path.is_dir()
         if not path.exists():
-            raise SourceError(f"{path}: no such recording: name a folder with {EVENTS_NAME} in it, or an .aedat4 file")
+            raise SourceError(
+                f"{path}: no such recording: name a folder with {EVENTS_NAME} in it, an .aedat4 file, or a bag (.mcap)"
+            )
         events = path / EVENTS_NAME if is_folder else path
         if not events.is_file():
             found = sorted(entry.name for entry in path.glob("*.aedat4")) if is_folder else []
@@ -60,8 +69,10 @@ def find_recording(path: Path) -> RecordingFiles:
             raise SourceError(f"{path}: there is no {EVENTS_NAME} in this folder{hint}")
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
+    if events.suffix == BAG_SUFFIX:
+        return _find_in_bag(path)
     if events.suffix != ".aedat4":
-        raise SourceError(f"{path}: a recording of events ends in .aedat4, not {events.suffix or 'nothing'!r}")
+        raise SourceError(f"{path}: a recording of events ends in .aedat4 or .mcap, not {events.suffix or 'nothing'!r}")
     if events.name != EVENTS_NAME:  # a file of its own, what lies beside it is not its
         return RecordingFiles(path, events)
 
@@ -69,6 +80,18 @@ def find_recording(path: Path) -> RecordingFiles:
         return events.with_name(name) if events.with_name(name).exists() else None
 
     return RecordingFiles(path, events, lens=beside(LENS_NAME), rig=beside(RIG_NAME), depth_gt=beside(DEPTH_GT_NAME))
+
+
+def _find_in_bag(path: Path) -> RecordingFiles:
+    with BagFile(path) as bag:
+        attachments = bag.summary().attachments
+    return RecordingFiles(
+        path,
+        events=path,
+        lens=path if has_focus(path) else None,
+        rig=path if RIG_ATTACHMENT in attachments else None,
+        depth_gt=path if TRUTH_ATTACHMENT in attachments else None,
+    )
 
 
 def require_no_recording(folder: Path) -> None:
@@ -87,8 +110,8 @@ def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
     """Find the files of a recording and load its rig; the events are not looked at yet.
 
     Args:
-        path: a sweep-recording folder or an AEDAT4 file.
-        rig_path: a rig file to use in place of the folder's own.
+        path: a sweep-recording folder, an AEDAT4 file or a bag.
+        rig_path: a rig file to use in place of the recording's own.
 
     Raises:
         SourceError: there is no recording.
@@ -101,7 +124,44 @@ def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
             f"{path}: nothing describes the camera and the lens: name a rig file with --rig, or put {RIG_NAME} (and "
             f"{LENS_NAME}, where no trigger marks the turning points) beside {EVENTS_NAME} in one folder"
         )
-    return SweepRecording(files, load_rig(rig_path))
+    return SweepRecording(files, load_recorded_rig(rig_path))
+
+
+def load_recorded_rig(path: Path) -> Rig:
+    """Load a rig from a rig file, or from a bag that holds one.
+
+    Raises:
+        RigError: it is missing or invalid.
+    """
+    if path.suffix != BAG_SUFFIX:
+        return load_rig(path)
+    content = read_attachment(path, RIG_ATTACHMENT)
+    if content is None:
+        raise RigError(f"{path}: there is no {RIG_ATTACHMENT} in this bag: name a rig file")
+    return parse_rig(content.decode(errors="replace"), f"{RIG_ATTACHMENT} in {path}")
+
+
+def load_recorded_track(path: Path) -> LensTrack:
+    """Read a lens track from ``lens.csv``, or from a bag that holds one.
+
+    Raises:
+        LensError: there is none, or it is damaged.
+    """
+    if path.suffix != BAG_SUFFIX:
+        return LensTrack.from_csv(path)
+    track = read_lens_track(path)
+    if track is None:
+        raise LensError(f"{path}: no message in this bag tells the focus")
+    return track
+
+
+def recorded_time_range_us(events: Path) -> tuple[int, int] | None:
+    """The times of the first and the last event of a recording, without reading what lies between; of a bag about them.
+
+    Raises:
+        SourceError: the recording cannot be read.
+    """
+    return bag_time_range_us(events) if events.suffix == BAG_SUFFIX else time_range_us(events)
 
 
 def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
@@ -111,7 +171,12 @@ def load_depth_gt(path: Path, rig: Rig) -> NDArray[np.float32]:
         SourceError: the file is damaged or does not fit the rig's camera.
     """
     try:
-        depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == BAG_SUFFIX:
+            depth_m = np.load(BytesIO(read_attachment(path, TRUTH_ATTACHMENT) or b""), allow_pickle=False)
+        else:
+            depth_m = np.load(path, mmap_mode="r", allow_pickle=False)
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception:  # whatever NumPy's parser of headers stumbles over

@@ -61,6 +61,11 @@ def load_yaml_model(path: str | Path, model: type[Model], name: str, error: type
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
         raise error(f"{path}: cannot read this {name} file: {reason}") from None
+    return parse_yaml_model(text, path, model, name, error)
+
+
+def parse_yaml_model(text: str, path: str | Path, model: type[Model], name: str, error: type[EdfvError]) -> Model:
+    """Validate the content of a file; see :func:`load_yaml_model`."""
     try:
         data = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError as problem:

@@ -19,13 +19,18 @@ from edfv_ros.doctor import NEEDED_PACKAGES
 ROOT = Path(__file__).parents[1]
 
 # Distributions and rosdep keys where they are not called as the module is.
-DISTRIBUTIONS = {"cv2": "opencv-python-headless", "serial": "pyserial", "yaml": "pyyaml"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-python-headless",
+    "mcap_ros2": "mcap-ros2-support",
+    "serial": "pyserial",
+    "yaml": "pyyaml",
+}
 ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     **{name: f"python3-{name}" for name in ("matplotlib", "numba", "numpy", "rich", "serial", "typer", "yaml")},
 }
 OPTIONAL = {"torch", "onnx", "onnxruntime"}
-FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "pydantic", "threadpoolctl", "zstandard"}
+FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "mcap", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need
 NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"}

@@ -1,6 +1,5 @@
 """An AEDAT4 file as a source of events."""
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -23,6 +22,7 @@ from edfv_ros.events.aedat4_decoding import (
     main_streams,
 )
 from edfv_ros.events.aedat4_index import FileIndex, PacketSpan, PacketSpans, open_recording, read_index
+from edfv_ros.events.pace import Pace
 from edfv_ros.events.types import EVENT_DTYPE, EVENTS_NAME, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
 PACKET_EVENTS = 10_000
@@ -105,7 +105,7 @@ class Aedat4Source:
         self._triggers = _TimedArrays(open_stream("triggers", decode_triggers), TRIGGER_DTYPE)
         self._imu = _TimedArrays(open_stream("imu", decode_imu), IMU_DTYPE)
         self._frames = _TimedFrames(open_stream("frames", decode_frame))
-        self._pace = _Pace() if real_time else None
+        self._pace = Pace() if real_time else None
 
     @property
     def info(self) -> SourceInfo:
@@ -215,23 +215,6 @@ class _TimedFrames:
 
     def _refill(self) -> None:
         self._pending.extend(frame for frame in [next(self._frames, None)] if frame is not None)
-
-
-class _Pace:
-    """Maps recorded time to the clock on the wall."""
-
-    def __init__(self) -> None:
-        self._offset_s: float | None = None
-
-    def wait_until(self, time_us: int) -> None:
-        now_s = time.monotonic()
-        if self._offset_s is None:
-            self._offset_s = now_s - time_us * 1e-6
-        delay_s = self._offset_s + time_us * 1e-6 - now_s
-        if 0 < delay_s < 1.0:
-            time.sleep(delay_s)
-        elif delay_s >= 1.0:  # a long silence or a jump of the clock: go on from here
-            self._offset_s = None
 
 
 def _advice(path: Path) -> str:

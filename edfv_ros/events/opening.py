@@ -1,9 +1,11 @@
 """From what a user types to an open, checked source of events."""
 
+from pathlib import Path
+
 from edfv_ros.errors import SourceError
 from edfv_ros.events.health import HealthCheck, StreamHealth
 from edfv_ros.events.source import EventSource
-from edfv_ros.events.types import Packet, SourceInfo
+from edfv_ros.events.types import BAG_SUFFIX, Packet, SourceInfo
 
 
 class CheckedSource:
@@ -38,8 +40,8 @@ def open_source(uri: str, *, real_time: bool = False) -> CheckedSource:
     """Open a source in this process.
 
     Args:
-        uri: ``camera:`` or ``camera:SERIAL``; a path to an .aedat4 file or to a sweep recording; ``tcp://HOST:PORT`` or
-            ``unix:///path`` of a dv network stream.
+        uri: ``camera:`` or ``camera:SERIAL``; a path to an .aedat4 file, an .mcap bag or a sweep recording;
+            ``tcp://HOST:PORT`` or ``unix:///path`` of a dv network stream.
         real_time: replay a file at the pace it was recorded; no meaning for live sources.
 
     Raises:
@@ -56,7 +58,22 @@ def open_source(uri: str, *, real_time: bool = False) -> CheckedSource:
 
         return CheckedSource(NetworkSource(uri))
     if "://" in uri:
-        raise SourceError(f"{uri}: unknown kind of source; use camera:, a path to an .aedat4 file, tcp:// or unix://")
+        raise SourceError(
+            f"{uri}: unknown kind of source; use camera:, a path to an .aedat4 or .mcap file, tcp:// or unix://"
+        )
+    return CheckedSource(open_file(uri, real_time=real_time))
+
+
+def open_file(path: str | Path, *, real_time: bool = False) -> EventSource:
+    """Open an .aedat4 file, a sweep recording or an .mcap bag as it is, unchecked.
+
+    Raises:
+        SourceError: there is no such file, or it is none of these.
+    """
+    if Path(path).suffix == BAG_SUFFIX:
+        from edfv_ros.bags.source import BagSource
+
+        return BagSource(path, real_time=real_time)
     from edfv_ros.events.aedat4 import Aedat4Source
 
-    return CheckedSource(Aedat4Source(uri, real_time=real_time))
+    return Aedat4Source(path, real_time=real_time)

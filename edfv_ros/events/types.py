@@ -21,6 +21,9 @@ The three pad bytes are not promised to be zero.
 EVENTS_NAME = "recording.aedat4"
 """The events of a sweep recording, in its folder."""
 
+BAG_SUFFIX = ".mcap"
+"""A file with this suffix is a bag: a recording as messages of ROS 2, see :mod:`edfv_ros.bags`."""
+
 TRIGGER_DTYPE = np.dtype([("timestamp", "<i8"), ("type", "i1")])
 """A trigger: unix time in us and the number of a :class:`TriggerType`."""
 

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
+from edfv_ros.bags.contents import read_lens_track
 from edfv_ros.errors import LensError
-from edfv_ros.events.types import EVENTS_NAME, Packet
+from edfv_ros.events.types import BAG_SUFFIX, EVENTS_NAME, Packet
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.telemetry import TelemetrySweeps
@@ -148,14 +149,18 @@ def open_sweeps(
 
     Args:
         rig: its ``sweep.sync`` decides where nothing else does.
-        recording: a sweep-recording folder or an AEDAT4 file, where events come from one. A ``lens.csv`` in the folder
-            (or beside ``recording.aedat4``) is used whatever the rig says.
+        recording: a sweep-recording folder, an AEDAT4 file or a bag, where events come from one. A ``lens.csv`` in the
+            folder (or beside ``recording.aedat4``), or the focus in the bag, is used whatever the rig says.
         driver: the open lens, where there is one.
         sync: use this in place of the rig's ``sweep.sync`` and of a ``lens.csv`` that happens to be there.
 
     Raises:
         LensError: what is needed is not there; the message says how to provide it.
     """
+    if sync is None and recording is not None and recording.suffix == BAG_SUFFIX:
+        track = read_lens_track(recording)
+        if track is not None:
+            return TrackSweeps(track, rig, str(recording))
     track_path = _track_path(recording)
     if sync is None and track_path is not None and track_path.exists():
         sync = "file"
@@ -179,8 +184,8 @@ def open_sweeps(
 
 
 def _track_path(recording: Path | None) -> Path | None:
-    """Where the lens.csv of a recording would lie; None for a lone events file without a folder of its own."""
-    if recording is None:
+    """Where the lens.csv of a recording would lie; None for a bag, or an events file without a folder of its own."""
+    if recording is None or recording.suffix == BAG_SUFFIX:
         return None
     if recording.is_dir():
         return recording / LENS_NAME

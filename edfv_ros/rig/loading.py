@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edfv_ros.errors import RigError
 from edfv_ros.rig.model import Rig
-from edfv_ros.yaml_model import load_yaml_model
+from edfv_ros.yaml_model import load_yaml_model, parse_yaml_model
 
 
 def load_rig(path: str | Path) -> Rig:
@@ -15,3 +15,12 @@ def load_rig(path: str | Path) -> Rig:
             value and what is allowed.
     """
     return load_yaml_model(path, Rig, "rig", RigError, "config/rig.yaml")
+
+
+def parse_rig(text: str, path: str | Path) -> Rig:
+    """Validate the content of a rig file that was read from ``path``.
+
+    Raises:
+        RigError: as for :func:`load_rig`.
+    """
+    return parse_yaml_model(text, path, Rig, "rig", RigError)
