@@ -3,18 +3,18 @@
 import struct
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lens_doubles import FAULTS, EdfvDouble, edfv_frame
 
-from edfv_ros.errors import LensError
+from edfv_ros.errors import LensError, RigError
 from edfv_ros.events.types import EVENT_DTYPE, Packet
-from edfv_ros.lens.drivers.edfv import EdfvLens, StepperLimits, split_port
+from edfv_ros.lens.drivers.edfv import EdfvLens
 from edfv_ros.lens.faults import LensGone, LensRefused, LensSilent, WrongAnswer
 from edfv_ros.lens.plan import SweepPlan
 from edfv_ros.lens.protocols import edfv
@@ -304,18 +304,17 @@ def test_limits_are_checked_before_anything_is_sent() -> None:
         assert not [request for request in double.requests if request[0] in moving]  # type: ignore[index]
 
 
-def test_a_stepper_is_named_by_the_port_homed_and_limited() -> None:
-    assert split_port("/dev/ttyACM0") == ("/dev/ttyACM0", None)
-    path, limits = split_port("/dev/ttyUSB0?lens=stepper&speed=3000&switch_high=1")
-    assert path == "/dev/ttyUSB0" and limits == replace(StepperLimits(), speed=3000, switch_high=1)
-    for wrong in ("?lens=voice", "?speed=3", "?lens=stepper&speed=fast", "?lens=stepper&torque=3"):
-        with pytest.raises(LensError, match=r"lens\.port"):
-            split_port("/dev/ttyUSB0" + wrong)
+def rig_with_motor(port: str, **motor: object) -> Rig:
+    """600 steps for 0 to 6 dpt."""
+    data = rig_at(port).model_dump()
+    data["lens"] |= {"motor": motor, "calibration": {"control": (0.0, 600.0), "vergence_up_dpt": (0.0, 6.0)}}
+    return Rig.model_validate(data)
+
+
+def test_a_stepper_is_homed_and_limited() -> None:
     with EdfvDouble() as double:
-        rig = rig_at(double.port + "?lens=stepper&speed=3000&acceleration=40000")
-        steps = Calibration(control=(0.0, 600.0), vergence_up_dpt=(0.0, 6.0))
-        rig = rig.model_copy(update={"lens": rig.lens.model_copy(update={"calibration": steps})})
-        with EdfvLens(rig, boot_s=BOOT_S) as lens:
+        rig = rig_with_motor(double.port, speed_steps_per_s=3000, acceleration_steps_per_s2=40_000)
+        with EdfvLens(rig) as lens:
             lens.open()
             assert any(request[0] == Request.HOME for request in double.requests)  # type: ignore[index]
             assert double.configured == struct.pack("<BBHHHHHIHHH", 2, 0, 0, 600, 0, 2000, 3000, 40000, 500, 16, 0)
@@ -324,3 +323,100 @@ def test_a_stepper_is_named_by_the_port_homed_and_limited() -> None:
                 lens.run(SweepPlan(1.0, 5.0, "triangle", 2.0))
             with pytest.raises(LensError, match="cannot fly back"):
                 lens.run(SweepPlan(1.0, 5.0, "sawtooth", 0.5))
+
+
+def test_all_of_a_motor_is_configured() -> None:
+    with EdfvDouble() as double:
+        rig = rig_with_motor(
+            double.port,
+            speed_steps_per_s=300,
+            lost_steps_tolerance=8,
+            direction_inverted=True,
+            home_switch_reads_high=True,
+        )
+        with EdfvLens(rig) as lens:
+            lens.open()
+            assert double.configured == struct.pack("<BBHHHHHIHHH", 2, 3, 0, 600, 0, 2000, 300, 50000, 300, 8, 0)
+
+
+@pytest.mark.parametrize(
+    ("driver", "keys", "word"),
+    [
+        ("edfv", {"motor": {}}, "speed_steps_per_s"),
+        ("edfv", {"motor": {"speed_steps_per_s": 9000}}, "less than or equal to 7000"),
+        ("edfv", {"motor": {"speed_steps_per_s": 300, "homing_speed_steps_per_s": 301}}, "must not be above"),
+        ("virtual", {"motor": {"speed_steps_per_s": 300}}, "motor is not for driver virtual, only for edfv, scf4"),
+        ("scf4", {"motor": {"speed_steps_per_s": 300, "direction_inverted": True}}, "takes only speed_steps_per_s"),
+        ("scf4", {"response": {"resonance_hz": 80.0, "damping": 0.4}}, "response is not for driver scf4"),
+        (
+            "edfv",
+            {"motor": {"speed_steps_per_s": 300}, "response": {"resonance_hz": 80.0, "damping": 0.4}},
+            "remove motor or response",
+        ),
+    ],
+)
+def test_a_motor_or_response_that_cannot_be_is_one_line(
+    tmp_path: Path, driver: str, keys: dict[str, object], word: str
+) -> None:
+    data = RIG.model_dump(mode="json", exclude_none=True)
+    data["lens"] |= {"driver": driver, "port": "p", **keys}
+    path = tmp_path / "rig.yaml"
+    path.write_text(yaml.safe_dump(data))
+    with pytest.raises(RigError, match=word) as refused:
+        load_rig(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_rig_with_a_motor_survives_being_written_and_read(tmp_path: Path) -> None:
+    for driver, more in (("edfv", {"lost_steps_tolerance": 8}), ("scf4", {})):
+        data = RIG.model_dump()
+        data["lens"] |= {"driver": driver, "port": "p", "motor": {"speed_steps_per_s": 300, **more}}
+        rig = Rig.model_validate(data)
+        path = tmp_path / "rig.yaml"
+        path.write_text(yaml.safe_dump(rig.model_dump(mode="json", exclude_none=True)))
+        assert load_rig(path) == rig
+
+
+def test_between_its_reports_the_set_points_are_those_of_the_table() -> None:
+    """A record every 10 ms would be too few for what is curved."""
+    with EdfvDouble() as double, EdfvLens(rig_at(double.port)) as lens:
+        lens.open()
+        lens.run(SweepPlan(0.3, 4.2, "sine", 5.0))
+        samples = []
+
+        def enough() -> bool:
+            samples.extend(lens.telemetry())
+            return len(samples) > 200
+
+        wait_for(enough)
+        assert [sample.sequence - samples[0].sequence for sample in samples] == list(range(len(samples)))
+        times_us = np.array([sample.device_us for sample in samples]) - double.turn_us(0)
+        assert np.diff(times_us).min() > 0
+        expected = 0.3 + 3.9 * (1 - np.cos(2 * np.pi * times_us * 5e-6)) / 2
+        assert np.abs(np.array([sample.vergence_dpt for sample in samples]) - expected).max() < 2e-3  # table and code
+        assert np.median(np.diff(times_us)) <= 2_500
+
+
+def test_lost_records_are_lost_samples_and_nothing_is_made_up_for_them() -> None:
+    with EdfvDouble() as double, EdfvLens(rig_at(double.port)) as lens:
+        lens.open()
+        lost = []
+
+        def lose(number: int) -> bool:
+            if number % 16 == 0:
+                lost.append(number)
+            return number % 16 == 0
+
+        double.lose = lose
+        lens.run(SweepPlan(0.3, 4.2, "triangle", 5.0))
+        samples = []
+
+        def enough() -> bool:
+            samples.extend(lens.telemetry())
+            return len(samples) > 200
+
+        wait_for(enough)
+        steps = np.diff([sample.sequence for sample in samples])
+        assert set(steps) == {1, 2}
+        holes_us = np.diff([sample.device_us for sample in samples])[steps == 2]
+        assert np.all(holes_us > 10_000)

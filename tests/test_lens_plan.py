@@ -13,19 +13,33 @@ from edfv_ros.lens.plan import (
     fastest,
     generator_error_dpt,
     plan_of,
+    rounded,
     rounded_for,
     set_points,
+    stray_dpt,
 )
-from edfv_ros.lens.response import EL_10_30, EL_16_40, LensResponse
-from edfv_ros.rig import Calibration, Rig, load_rig
+from edfv_ros.lens.response import EL_10_30, EL_16_40, LensResponse, response_of
+from edfv_ros.lens.waveform import sweep_between, waveform_vergence_dpt
+from edfv_ros.rig import Calibration, Response, Rig, load_rig
+from edfv_ros.simulation.lens_plan import plan_sweeps
+from edfv_ros.simulation.lens_response import LensResponse as SimulatedResponse
 from edfv_ros.simulation.second_order import SecondOrder
 
 RIG = load_rig(Path(__file__).parents[1] / "config" / "rig.yaml")
 
 
-def rig_with(calibration: Calibration, *, coefficient: float = 0.0, sync: str = "telemetry") -> Rig:
+def rig_with(calibration: Calibration, *, coefficient: float = 0.0) -> Rig:
     lens = RIG.lens.model_copy(update={"calibration": calibration, "temperature_coefficient_dpt_per_c": coefficient})
-    return RIG.model_copy(update={"lens": lens, "sweep": RIG.sweep.model_copy(update={"sync": sync})})
+    return RIG.model_copy(update={"lens": lens})
+
+
+def ringing_rig(driver: str = "edfv", sync: str = "trigger", hz: float = 5.0, waveform: str = "triangle") -> Rig:
+    """A lens with a resonance of 80 Hz and a damping of 0.4."""
+    lens = {"driver": driver, "port": "p", "response": Response(resonance_hz=80.0, damping=0.4)}
+    sweep = {"sync": sync, "frequency_hz": hz, "waveform": waveform}
+    return RIG.model_copy(
+        update={"lens": RIG.lens.model_copy(update=lens), "sweep": RIG.sweep.model_copy(update=sweep)}
+    )
 
 
 BENT = Calibration(control=(0.0, 10.0, 20.0), vergence_up_dpt=(0.0, 1.0, 5.0), vergence_down_dpt=(-0.2, 0.8, 4.8))
@@ -40,57 +54,122 @@ BENT = Calibration(control=(0.0, 10.0, 20.0), vergence_up_dpt=(0.0, 1.0, 5.0), v
     ],
 )
 def test_a_period_begins_at_the_far_turn(waveform: str, expected: list[float]) -> None:
-    np.testing.assert_allclose(SweepPlan(0.0, 1.0, waveform, 1.0).levels(4), expected, atol=1e-12)
+    np.testing.assert_allclose(SweepPlan(0.0, 1.0, waveform, 1.0).level(np.arange(4) / 4), expected, atol=1e-12)
+
+
+def levels(plan: SweepPlan, points: int) -> np.ndarray:
+    return plan.level(np.arange(points) / points)
 
 
 def test_rounded_turns_are_parabolas_that_reach_the_same_turns() -> None:
     plan = SweepPlan(0.0, 1.0, "triangle", 10.0, turn_s=0.01)  # a tenth of a period
-    level = plan.levels(1000)
-    assert (level[0], level[500]) == pytest.approx((0.0, 1.0), abs=1e-6)
+    level = levels(plan, 1000)
+    assert (level[0], level[500]) == pytest.approx((0.0, 1.0), abs=1e-6) and plan.near_phase == 0.5
     # mean of |x| over a window w about x: w/4 + x^2/w within half a window, |x| beyond; stretched by 1 / (1 - w)
     phase = np.arange(500) / 1000
     edge = np.minimum(phase, 0.5 - phase)
     corner = np.where(edge < 0.05, 0.05 + 2 * edge**2 / 0.1, 2 * edge)
     mean = np.where(phase < 0.25, corner, 1 - corner)
     np.testing.assert_allclose(level[:500], (mean - 0.05) / 0.9, atol=2e-3)
-    assert (
-        np.abs(np.diff(level, 2)).max() < 0.1 * np.abs(np.diff(SweepPlan(0, 1, "triangle", 10).levels(1000), 2)).max()
-    )
 
 
-def response(plan: SweepPlan) -> np.ndarray:
-    """What a lens with a resonance of 150 Hz, hardly damped, does in a period once it has swept for a while, [4000]."""
-    resonator = SecondOrder(150.0, 0.05, 1.0 / (4000 * plan.frequency_hz), 0.0)
-    return resonator.filter(np.tile(plan.levels(4000), 12))[-4000:]
+def test_a_rounded_fly_back_is_two_parabolas_at_the_end_of_the_period() -> None:
+    plan = SweepPlan(0.0, 1.0, "sawtooth", 5.0, turn_s=0.04)  # a fifth of a period
+    assert plan.near_phase == pytest.approx(
+        0.82, abs=1e-3
+    )  # where the fall begins to win over the rise: 1 - w + w^2 / 2
+    level = levels(plan, 1000)
+    assert level[0] == 0.0 and level.max() == pytest.approx(1.0, abs=1e-5)
+    rate = np.diff(level)
+    assert rate[50:780] == pytest.approx(rate[400], rel=1e-3)  # even on the way up
+    # the second mean of a jump is steepest in the middle, 2 / w, and all is stretched by the same number
+    assert rate.min() / rate[400] == pytest.approx(1 - 2 / 0.2, rel=0.02)
 
 
-def test_a_lens_that_rings_comes_out_of_rounded_turns_without_ringing() -> None:
-    def ripple(plan: SweepPlan) -> float:
-        rate = np.diff(response(plan))[200:1800]  # of the straight part of the way up
-        return float(rate.std() / rate.mean())
-
-    sharp = SweepPlan(0.0, 1.0, "triangle", 4.0)
-    rounded = rounded_for(sharp, EL_10_30)
-    assert rounded.turn_s == pytest.approx(1 / 150)
-    assert ripple(sharp) > 0.2 and ripple(rounded) < 0.02
+def followed(plan: SweepPlan, resonance_hz: float, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """What a resonator does in a period once it has swept for long, and the command that late as it lags, [8000]."""
+    resonator = SecondOrder(resonance_hz, damping, 1.0 / (8000 * plan.frequency_hz), 0.0)
+    position = resonator.filter(np.tile(levels(plan, 8000), 10))[-8000:]
+    lag = 2 * damping / (2 * np.pi * resonance_hz) * plan.frequency_hz
+    return position, plan.level(np.arange(8000) / 8000 - lag)
 
 
-def test_a_rounded_fly_back_hardly_overshoots() -> None:
+@pytest.mark.parametrize(
+    ("hz", "sharp_bins", "rounded_bins"), [(5.0, 0.60, 0.10), (10.0, 1.19, 0.285)], ids=["5 Hz", "10 Hz"]
+)
+def test_a_lens_of_80_hz_strays_less_from_rounded_turns(hz: float, sharp_bins: float, rounded_bins: float) -> None:
+    rig = ringing_rig(hz=hz)
+    plan = plan_of(rig)
+    sharp = SweepPlan(plan.min_dpt, plan.max_dpt, "triangle", hz)
+    width_dpt = rig.bins.width_dpt
+    for tried, bins in ((sharp, sharp_bins), (plan, rounded_bins)):
+        assert stray_dpt(tried, response_of(rig)) / width_dpt == pytest.approx(bins, rel=0.03)
+        strays = []
+        for resonance_hz in (72.0, 80.0, 88.0):  # in time, in place of frequency
+            position, delayed = followed(tried, resonance_hz, 0.4)
+            strays.append(np.abs(position - delayed).max() * 32)
+        assert max(strays) == pytest.approx(bins, rel=0.05)
+
+
+@pytest.mark.parametrize("response", [EL_10_30, EL_16_40])
+def test_turns_are_no_wider_than_they_need_be(response: LensResponse) -> None:
+    sharp = SweepPlan(0.0, 3.2, "triangle", 4.0)
+    plan = rounded(sharp, response, 0.02)
+    assert stray_dpt(plan, response) < 0.02 or plan.turn_s == sharp.widest_turn_s
+    narrower = SweepPlan(0.0, 3.2, "triangle", 4.0, turn_s=plan.turn_s - sharp.widest_turn_s / 64)
+    assert stray_dpt(narrower, response) > stray_dpt(plan, response)
+    assert rounded(sharp, response, 10.0) == sharp
+
+
+def test_a_fly_back_is_rounded_so_that_the_way_up_does_not_ring() -> None:
     sharp = SweepPlan(0.0, 1.0, "sawtooth", 4.0)
-    assert response(sharp).min() < -0.8 and response(rounded_for(sharp, EL_10_30)).min() > -0.05
+    plan = rounded(sharp, EL_10_30, 0.1 / 32)
+    assert stray_dpt(sharp, EL_10_30) > 0.9 and stray_dpt(plan, EL_10_30) < 0.1 / 32
+    assert plan.turn_s < 0.25 * plan.sweep_s
 
 
-def test_a_sine_has_no_turns_to_round() -> None:
-    plan = SweepPlan(0.0, 1.0, "sine", 4.0)
-    assert rounded_for(plan, EL_10_30) is plan
+def test_the_data_sheets_tell_the_damping() -> None:
+    assert EL_10_30.damping == pytest.approx(0.212, abs=1e-3) and EL_16_40.damping == pytest.approx(0.367, abs=1e-3)
+    told = response_of(ringing_rig())
+    assert told.damping == pytest.approx(0.4) and told.settle_s == pytest.approx(3 / (2 * np.pi * 80 * 0.4))
+    assert response_of(RIG).damping is None
 
 
-def test_the_rig_s_plan_is_rounded_only_where_telemetry_tells_the_track() -> None:
-    calibration = Calibration(control=(0.0, 1.0), vergence_up_dpt=(0.3, 4.2))
-    for sync, turn_s in (("telemetry", 1 / 52), ("trigger", 0.0)):
-        plan = plan_of(rig_with(calibration, sync=sync), EL_16_40)
-        assert (plan.min_dpt, plan.max_dpt, plan.waveform, plan.frequency_hz) == (0.3, 4.2, "triangle", 5.0)
-        assert plan.turn_s == pytest.approx(turn_s) and plan.shape == "vergence"
+def test_a_sine_and_a_lens_of_unknown_response_have_no_turns_to_round() -> None:
+    for plan, rig in (
+        (SweepPlan(0.3, 4.2, "sine", 4.0), ringing_rig()),
+        (SweepPlan(0.3, 4.2, "triangle", 4.0), RIG),
+        (SweepPlan(0.3, 4.2, "triangle", 4.0), ringing_rig("optotune_ld4", "trigger")),  # its generator's are sharp
+    ):
+        assert rounded_for(plan, rig) is plan
+    assert rounded_for(SweepPlan(0.3, 4.2, "triangle", 4.0), ringing_rig("optotune_ld4", "telemetry")).turn_s > 0
+
+
+@pytest.mark.parametrize(
+    ("waveform", "direction"), [("triangle", 1), ("triangle", -1), ("sine", 1), ("sine", -1), ("sawtooth", 1)]
+)
+def test_the_track_between_triggers_has_the_turns_that_the_lens_was_told(waveform: str, direction: int) -> None:
+    rig = ringing_rig(waveform=waveform)
+    plan = plan_of(rig)
+    assert (plan.turn_s > 0) == (waveform != "sine")
+    period_us = 1e6 / rig.sweep.frequency_hz
+    start_us = 1.7e15 + (0.0 if direction > 0 else period_us / 2)
+    sweep = sweep_between(rig, start_us, start_us + rig.sweep.duration_us, direction)
+    assert sorted((sweep.vergence_dpt[0], sweep.vergence_dpt[-1])) == pytest.approx([0.3, 4.2])
+    assert np.all(np.diff(sweep.vergence_dpt) * direction > 0) and np.all(np.diff(sweep.timestamps_us) > 0)
+    at_us = np.linspace(sweep.timestamps_us[0], sweep.timestamps_us[-1], 3000)
+    seen_dpt = np.interp(at_us - 1.7e15, sweep.timestamps_us - 1.7e15, sweep.vergence_dpt)
+    told_dpt = waveform_vergence_dpt(rig, (at_us - 1.7e15) / period_us)
+    assert np.abs(seen_dpt - told_dpt)[:-1].max() < 0.01 * rig.bins.width_dpt
+
+
+def test_a_simulated_recording_has_the_turns_that_the_lens_was_told() -> None:
+    rig = ringing_rig()
+    lens_plan = plan_sweeps(rig, SimulatedResponse(), sweeps=3)
+    told_dpt = waveform_vergence_dpt(rig, lens_plan.times_us * 1e-6 * rig.sweep.frequency_hz)
+    np.testing.assert_allclose(lens_plan.command_dpt, told_dpt, atol=1e-9)
+    sharp = plan_sweeps(RIG, SimulatedResponse(), sweeps=3)
+    assert 0.1 < np.abs(lens_plan.command_dpt - sharp.command_dpt).max() < 1.0
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def sweep(
         ),
     ] = SweepShape.VERGENCE,
     round_turns: Annotated[
-        bool, typer.Option("--round", help="Round the turns over a period of the lens's resonance: no ringing.")
+        bool, typer.Option("--round", help="Round the turns, so that the lens comes out of them without ringing.")
     ] = False,
     seconds: SecondsOption = None,
 ) -> None:
@@ -182,7 +182,6 @@ def sweep(
       edfv lens sweep --rig rig.yaml --min 0.5 --max 3 --hz 10 --seconds 5
     """
     from edfv_ros.lens.plan import SweepPlan, plan_of, rounded_for
-    from edfv_ros.lens.response import RESPONSES
 
     with _opened(rig, port) as (loaded, lens):
         plan = plan_of(loaded)
@@ -194,7 +193,7 @@ def sweep(
             shape.value,
         )
         if round_turns:
-            plan = rounded_for(plan, RESPONSES[loaded.lens.driver])
+            plan = rounded_for(plan, loaded)
         lens.run(plan)
         notices().print(f"{_in_words(plan)}; Ctrl-C stops it", style="dim")
         view = _watch(lens, lens.limits(), seconds)

@@ -11,7 +11,7 @@ from edfv_ros.lens.clock import RoundTrip
 from edfv_ros.lens.driver import LensCapabilities, LensLimits, LensSample, LensState
 from edfv_ros.lens.focus_curve import FocusCurve
 from edfv_ros.lens.plan import SweepPlan, check_plan, fastest, set_points
-from edfv_ros.lens.response import LensResponse
+from edfv_ros.lens.response import LensResponse, response_of
 from edfv_ros.lens.serial_port import SerialPort
 from edfv_ros.lens.streaming import LensThread, SetPointStream
 from edfv_ros.rig import Rig
@@ -27,18 +27,17 @@ class CalibratedLens(ABC):
     its own clock. A driver of one that can do more overrides :meth:`_start` and :meth:`_halt`.
 
     Args:
-        rig: port, calibration, temperature coefficient.
+        rig: port, calibration, temperature coefficient, response.
         port: the serial port of the lens, closed.
-        response: how fast the lens is.
 
     Attributes:
         garbled_lines: messages of the lens that made no sense.
     """
 
-    def __init__(self, rig: Rig, port: SerialPort, response: LensResponse) -> None:
+    def __init__(self, rig: Rig, port: SerialPort) -> None:
         self._rig = rig
         self._port = port
-        self._response = response
+        self._response = response_of(rig)
         self._curve = FocusCurve(rig)
         self._lock = threading.RLock()
         self._range_dpt = (self._curve.min_dpt, self._curve.max_dpt)

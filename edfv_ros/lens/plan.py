@@ -2,23 +2,28 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.focus_curve import FocusCurve
-from edfv_ros.lens.response import LensResponse
-from edfv_ros.lens.waveform import LEVELS
+from edfv_ros.lens.levels import LEVELS, level_at, near_phase
+from edfv_ros.lens.response import LensResponse, response_of
 from edfv_ros.rig import Rig
 
 SET_POINTS_PER_SWEEP = 16
 """A sweep of fewer set points is a staircase."""
 
-_FLY_BACK_SHARE = 0.25  # of a sawtooth's period that the transient of its fly-back may take
+_FLY_BACK_SHARE = 0.25  # of a sawtooth's period that its fly-back, or the transient of a sharp one, may take
 _SINE_RESONANCE_SHARE = 0.5  # of the resonance: below it a lens follows a sine nearly as it is
+_GENERATING_DRIVERS = frozenset({"optotune_ld4"})
 _ROUNDED_SHARE = 0.5  # of a sweep that its turns may take
-_TURN_TABLE = 4096
+_MOST_STRAY_BINS = 0.1  # of the lens off the command that is taken for its track: as much as its time may be off
+_TURN_STEPS = 64  # widths of turns that are tried
+_RESONANCE_ERRORS = (0.9, 1.0, 1.1)  # documents say "near 150 Hz"
+_STRAY_POINTS = 2048  # of a period
 _ERROR_ROWS = 257
 
 
@@ -32,8 +37,7 @@ class SweepPlan:
         frequency_hz: whole periods a second.
         shape: what has that waveform: the ``vergence`` (a triangle then has a constant vergence rate: every bin gets
             the same time) or the ``control`` value (what a generator in a controller makes, whatever the calibration).
-        turn_s: time over which a turn is rounded; 0 for sharp turns. The mean over one period of a lens's resonance
-            has nothing left at that frequency, so that the lens comes out of a turn without ringing.
+        turn_s: time over which a turn is rounded, at constant acceleration; 0 for sharp turns.
 
     Raises:
         LensError: no such sweep.
@@ -57,7 +61,7 @@ class SweepPlan:
             raise LensError(f"shape {self.shape}: give vergence or control")
         if not 0 < self.frequency_hz < math.inf:
             raise LensError(f"{self.frequency_hz:g} Hz is no sweep frequency: give one above 0")
-        if not 0 <= self.turn_s <= _ROUNDED_SHARE * self.sweep_s + 1e-9:
+        if not 0 <= self.turn_s <= self.widest_turn_s + 1e-9:
             raise LensError(
                 f"turns rounded over {self.turn_s * 1e3:g} ms do not fit a sweep of {self.sweep_s * 1e3:.3g} ms"
             )
@@ -73,6 +77,11 @@ class SweepPlan:
         return 1.0 / (self.frequency_hz * self.sweeps_per_period)
 
     @property
+    def widest_turn_s(self) -> float:
+        """Half a sweep, and a quarter of one for the fly-back of a sawtooth."""
+        return (_FLY_BACK_SHARE if self.waveform == "sawtooth" else _ROUNDED_SHARE) * self.sweep_s
+
+    @property
     def range_dpt(self) -> float:
         return self.max_dpt - self.min_dpt
 
@@ -82,34 +91,14 @@ class SweepPlan:
         steepness = {"triangle": 1.0, "sine": math.pi / 2, "sawtooth": 1.0}[self.waveform]
         return steepness * self.range_dpt / self.sweep_s
 
-    def levels(self, points: int) -> NDArray[np.float64]:
-        """Position between the turns, 0 (far) to 1 (near), float64 [points], evenly spaced over a period.
+    @property
+    def near_phase(self) -> float:
+        """Phase of the near turn in periods; the far turn is at 0."""
+        return near_phase(self.waveform, self.turn_s * self.frequency_hz)
 
-        Row 0 is the far turn. The mean of the rounded waveform is stretched so that it reaches both turns.
-        """
-        level = LEVELS[self.waveform]
-        phase = np.arange(points) / points
-        width = self.turn_s * self.frequency_hz
-        if not width:
-            return level(phase)
-        # The mean over a window is the rise of the integral across it; the integral is straight beyond one period.
-        fine = np.arange(_TURN_TABLE + 1) / _TURN_TABLE
-        middle = level((fine[:-1] + fine[1:]) / 2)
-        integral = np.concatenate([[0.0], np.cumsum(middle) / _TURN_TABLE])
-
-        def mean(at: NDArray[np.float64]) -> NDArray[np.float64]:
-            first, last = (
-                np.floor(edge) * integral[-1] + np.interp(edge % 1.0, fine, integral)
-                for edge in (at - width / 2, at + width / 2)
-            )
-            result: NDArray[np.float64] = (last - first) / width
-            return result
-
-        table = mean(fine)
-        lowest = int(np.argmin(table[:-1]))
-        rounded = mean(phase + fine[lowest])
-        result: NDArray[np.float64] = np.clip((rounded - table.min()) / np.ptp(table), 0.0, 1.0)
-        return result
+    def level(self, phase: ArrayLike) -> NDArray[np.float64]:
+        """Position between the turns, 0 (far) to 1 (near), at phases in periods (any shape)."""
+        return level_at(self.waveform, self.turn_s * self.frequency_hz, phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ def set_points(plan: SweepPlan, curve: FocusCurve, points: int) -> SetPoints:
         curve: the calibration, which a plan that is shaped in control goes through.
         points: how many; even where a period has two sweeps, so that the near turn is one of them.
     """
-    level = plan.levels(points)
+    level = plan.level(np.arange(points) / points)
     near = int(np.argmax(level))
     direction = np.where(np.arange(points) <= near, 1, -1)
     direction[0] = 1
@@ -156,22 +145,71 @@ def generator_error_dpt(plan: SweepPlan, curve: FocusCurve) -> float:
     return max(float(np.abs(curve.vergence_dpt(far + (near - far) * level, way) - wanted_dpt).max()) for way in (1, -1))
 
 
-def plan_of(rig: Rig, response: LensResponse | None = None) -> SweepPlan:
-    """The sweep that a rig file asks for, shaped in vergence as everything that reads the rig supposes.
+def plan_of(rig: Rig) -> SweepPlan:
+    """The sweep that a rig file asks for, shaped in vergence: what the lens is told, and its track where triggers sync.
 
-    Turns are rounded for a lens that rings, where telemetry tells how the focus went. With ``sync: trigger`` the rig's
-    waveform itself is taken for the track, so that turns stay sharp.
+    Turns are rounded as :func:`rounded_for` says.
     """
     sweep = rig.sweep
     plan = SweepPlan(sweep.vergence_min_dpt, sweep.vergence_max_dpt, sweep.waveform, sweep.frequency_hz)
-    return rounded_for(plan, response) if response is not None and sweep.sync == "telemetry" else plan
+    return rounded_for(plan, rig)
 
 
-def rounded_for(plan: SweepPlan, response: LensResponse) -> SweepPlan:
-    """The plan with turns over one period of the lens's resonance; a sine has none to round."""
-    if plan.waveform == "sine" or not response.resonance_hz:
+def rounded_for(plan: SweepPlan, rig: Rig) -> SweepPlan:
+    """The plan with turns that the rig's lens comes out of without ringing, where somebody can round them.
+
+    The Lens Driver 4 makes the waveform itself where triggers sync, with sharp turns.
+    """
+    if rig.lens.driver in _GENERATING_DRIVERS and rig.sweep.sync == "trigger":
         return plan
-    return replace(plan, turn_s=min(1.0 / response.resonance_hz, _ROUNDED_SHARE * plan.sweep_s))
+    return rounded(plan, response_of(rig), _MOST_STRAY_BINS * rig.bins.width_dpt)
+
+
+@lru_cache(maxsize=64)
+def rounded(plan: SweepPlan, response: LensResponse, most_stray_dpt: float) -> SweepPlan:
+    """The plan with its turns rounded just so widely that :func:`stray_dpt` stays below a limit.
+
+    Turns take ``widest_turn_s`` at most. Where that is not enough, those are chosen that the lens follows best. A sine
+    has no turns to round, and a lens whose resonance is not known gets sharp ones.
+    """
+    if plan.waveform == "sine" or response.damping is None:
+        return plan
+    widths_s = np.linspace(0.0, plan.widest_turn_s, _TURN_STEPS + 1).tolist()
+    candidates = [replace(plan, turn_s=width_s) for width_s in widths_s]
+    strays_dpt = []
+    for candidate in candidates:
+        strays_dpt.append(stray_dpt(candidate, response))
+        if strays_dpt[-1] < most_stray_dpt:
+            return candidate
+    return candidates[int(np.argmin(strays_dpt))]
+
+
+def stray_dpt(plan: SweepPlan, response: LensResponse) -> float:
+    """How far a lens strays from a plan that it follows for long, in dioptres: the overshoot of its turns.
+
+    The lens is a resonator, ``H = 1 / (1 - (f / f0)^2 + 2 i d f / f0)``; what it is compared with is the command
+    delayed by its lag on a ramp, ``d / (pi f0)``, as ``lens.delay_ms`` delays it. The largest distance over a period
+    (over the way up of a sawtooth) counts, for a resonance that is up to 10 % off either way. Not for a plan that is
+    shaped in control. A response without resonance and damping strays by 0.
+    """
+    damping = response.damping
+    if response.resonance_hz is None or damping is None:
+        return 0.0
+    phase = np.arange(_STRAY_POINTS) / _STRAY_POINTS
+    spectrum = np.fft.rfft(plan.level(phase))
+    frequency_hz = np.arange(len(spectrum)) * plan.frequency_hz
+    strays = []
+    for error in _RESONANCE_ERRORS:
+        resonance_hz = error * response.resonance_hz
+        relative = frequency_hz / resonance_hz
+        lag_s = damping / (math.pi * resonance_hz)
+        followed = 1.0 / (1.0 - relative**2 + 2j * damping * relative)
+        delayed = np.exp(-2j * math.pi * frequency_hz * lag_s)
+        stray = np.abs(np.fft.irfft(spectrum * (followed - delayed)))
+        if plan.waveform == "sawtooth":
+            stray = stray[(phase - lag_s * plan.frequency_hz) % 1.0 < plan.near_phase]
+        strays.append(float(stray.max()))
+    return plan.range_dpt * max(strays)
 
 
 def fastest(plan: SweepPlan, response: LensResponse, set_points_hz: float | None = None) -> tuple[float, str]:

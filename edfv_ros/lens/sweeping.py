@@ -7,7 +7,6 @@ from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.opening import open_lens
 from edfv_ros.lens.plan import plan_of
-from edfv_ros.lens.response import RESPONSES
 from edfv_ros.rig import Rig
 
 
@@ -39,4 +38,4 @@ def start_sweeping(lens: LensDriver, rig: Rig) -> None:
             f"sweep.sync: trigger, but lens.driver = {rig.lens.driver} marks no turning points on a wire: use "
             "sweep.sync: telemetry"
         )
-    lens.run(plan_of(rig, RESPONSES[rig.lens.driver]))
+    lens.run(plan_of(rig))

@@ -11,6 +11,8 @@ from pydantic import Field, field_validator, model_validator
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.yaml_model import Part, Positive
 
+_HOMING_STEPS_PER_S = 500
+
 Curve = Annotated[tuple[float, ...], Field(min_length=2, strict=False)]
 
 
@@ -123,6 +125,45 @@ class Breathing(Part):
         return len(set(self.scale)) == 1
 
 
+class Motor(Part):
+    """What a stepper motor that moves the lens can do, in the steps of ``calibration.control``.
+
+    The driver ``edfv`` takes all of it, and an analogue lens where there is no motor; ``scf4`` takes the speed.
+    """
+
+    speed_steps_per_s: Annotated[int, Field(ge=10, le=7000)]
+    acceleration_steps_per_s2: Annotated[int, Field(ge=1000, le=10_000_000)] = 50_000
+    homing_speed_steps_per_s: Annotated[int, Field(ge=10, le=7000)] | None = None
+    lost_steps_tolerance: Annotated[int, Field(ge=1, le=1000)] = 16
+    direction_inverted: bool = False
+    home_switch_reads_high: bool = False
+
+    @property
+    def homing_steps_per_s(self) -> int:
+        """Homing speed; where none is given 500 steps/s, or the speed where that is lower."""
+        return self.homing_speed_steps_per_s or min(_HOMING_STEPS_PER_S, self.speed_steps_per_s)
+
+    @model_validator(mode="after")
+    def _homes_no_faster(self) -> "Motor":
+        if self.homing_steps_per_s > self.speed_steps_per_s:
+            raise ValueError(
+                f"homing_speed_steps_per_s = {self.homing_steps_per_s} must not be above speed_steps_per_s = "
+                f"{self.speed_steps_per_s}"
+            )
+        return self
+
+
+class Response(Part):
+    """How the lens follows its set points: a resonator of second order."""
+
+    resonance_hz: Annotated[float, Field(ge=1, le=10_000)]
+    damping: Annotated[float, Field(ge=0.01, le=2)]
+
+
+_MOTOR_DRIVERS = ("edfv", "scf4")
+_RESPONSE_DRIVERS = ("edfv", "optotune_ld4", "optotune_icc", "varioptic_usbm")
+
+
 class Lens(Part):
     """The focus lens: who drives it, how it blurs, and which control value focuses where."""
 
@@ -134,6 +175,20 @@ class Lens(Part):
     delay_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     temperature_coefficient_dpt_per_c: float = 0.0
     breathing: Breathing = Breathing(vergence_dpt=(0.0, 10.0), scale=(1.0, 1.0))
+    motor: Motor | None = None
+    response: Response | None = None
+
+    @model_validator(mode="after")
+    def _motor_and_response_are_the_drivers(self) -> "Lens":
+        for key, drivers in (("motor", _MOTOR_DRIVERS), ("response", _RESPONSE_DRIVERS)):
+            if getattr(self, key) is not None and self.driver not in drivers:
+                raise ValueError(f"{key} is not for driver {self.driver}, only for {', '.join(drivers)}: remove it")
+        if self.motor is not None and self.response is not None:
+            raise ValueError("response is of a lens without a motor: remove motor or response")
+        motor = self.motor
+        if self.driver == "scf4" and motor is not None and motor != Motor(speed_steps_per_s=motor.speed_steps_per_s):
+            raise ValueError("motor of driver scf4 takes only speed_steps_per_s: remove the rest")
+        return self
 
 
 class Sweep(Part):

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.errors import SimulationError
 from edfv_ros.events import TRIGGER_DTYPE, TriggerType
+from edfv_ros.lens.plan import plan_of
 from edfv_ros.rig import Rig
 from edfv_ros.simulation.lens import LensMove, sweep_moves
 from edfv_ros.simulation.lens_response import LensResponse
@@ -59,7 +60,7 @@ class LensPlan:
 def plan_sweeps(
     rig: Rig, response: LensResponse, *, sweeps: int, steps_per_sweep: int = STEPS_PER_SWEEP, seed: int = 0
 ) -> LensPlan:
-    """Plan ``sweeps`` of the rig's sweeps, from a far turn on.
+    """Plan ``sweeps`` of the rig's sweeps, from a far turn on, with turns rounded as the rig's driver rounds them.
 
     Args:
         rig: its lens and sweep.
@@ -77,15 +78,18 @@ def plan_sweeps(
     before = 0 if response.is_ideal else _SETTLING_PERIODS * period_sweeps
     moves = _moves_of(rig, -before * rig.sweep.duration_us, before + sweeps + 1)
     rows = _rows(moves[:-1], steps_per_sweep)
-    times, command = rows[:, 0], rows[:, 1]
+    wanted = plan_of(rig)
+    if wanted.turn_s:
+        rows[:, 1] = wanted.min_dpt + wanted.range_dpt * wanted.level(rows[:, 0] * 1e-6 * wanted.frequency_hz)
+    times, command_dpt = rows[:, 0], rows[:, 1]
     optical = response.track(
-        times, command, seed, temperature_coefficient_dpt_per_c=rig.lens.temperature_coefficient_dpt_per_c
+        times, command_dpt, seed, temperature_coefficient_dpt_per_c=rig.lens.temperature_coefficient_dpt_per_c
     )
     recorded = times >= 0.0
     starts = [move.start_us for move in moves if move.pulse_us and move.start_us >= 0.0]
     sweep_rows = tuple(int(row) for row in np.searchsorted(times[recorded], np.round(starts)))
     delay_us = round(rig.lens.delay_ms * 1e3)
-    return LensPlan(times[recorded], command[recorded], optical[recorded], sweep_rows, _triggers(moves, delay_us))
+    return LensPlan(times[recorded], command_dpt[recorded], optical[recorded], sweep_rows, _triggers(moves, delay_us))
 
 
 def _moves_of(rig: Rig, start_us: float, sweeps: int) -> list[LensMove]:

@@ -3,9 +3,10 @@
 The controller makes every waveform by itself from a table, stamps its records with a clock of its own, marks turns on a
 wire, and parks the lens where the host falls silent: a thread of this driver keeps it awake while it is open.
 
-It drives an analogue lens; a stepper where the port says so, with its limits: ``/dev/ttyUSB0?lens=stepper&speed=3000``.
+It drives an analogue lens; a stepper where the rig file has ``lens.motor``.
 """
 
+import math
 import struct
 import threading
 import time
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
-from urllib.parse import parse_qsl
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.calibrated import CalibratedLens
@@ -25,7 +26,7 @@ from edfv_ros.lens.faults import LensRefused, LensSilent, WrongAnswer
 from edfv_ros.lens.plan import SweepPlan, set_points
 from edfv_ros.lens.protocols import edfv
 from edfv_ros.lens.protocols.edfv import Configuration, Frame, Kind, Request, State
-from edfv_ros.lens.response import RESPONSES, LensResponse
+from edfv_ros.lens.response import LensResponse
 from edfv_ros.lens.serial_port import SerialPort
 from edfv_ros.lens.streaming import LensThread
 from edfv_ros.rig import Rig
@@ -41,48 +42,10 @@ _AWAKE_S = 0.4
 _LEAD_MS = 50
 _MOVE_S = 60.0
 _POLL_S = 0.02
+_SAMPLE_US = 2_500  # straight lines between samples so near are good to 0.03 bin of a sine of 10 Hz
 _TURN_SHARE = 0.25  # of a sweep that a stepper may take to turn round
 
 Parsed = TypeVar("Parsed")
-
-
-@dataclass(frozen=True, slots=True)
-class StepperLimits:
-    """What a stepper can do, as the port's options say it.
-
-    Attributes:
-        speed, homing_speed: steps/s.
-        acceleration: steps/s^2.
-        tolerance: steps that may be lost unnoticed.
-        inverted, switch_high: 1 where the direction is inverted, or the closed home switch reads high.
-    """
-
-    speed: int = 2000
-    acceleration: int = 50_000
-    homing_speed: int = 500
-    tolerance: int = 16
-    inverted: int = 0
-    switch_high: int = 0
-
-
-def split_port(port: str) -> tuple[str, StepperLimits | None]:
-    """Path of a port and, where it names a stepper, what that can do.
-
-    Raises:
-        LensError: an option that there is not, or a value that is no whole number.
-    """
-    path, _, options = port.partition("?")
-    given = dict(parse_qsl(options, keep_blank_values=True))
-    lens = given.pop("lens", "analogue")
-    if lens not in ("analogue", "stepper") or (lens == "analogue" and given):
-        raise LensError(f"lens.port = {port}: after the ? give lens=analogue, or lens=stepper and what it can do")
-    if lens == "analogue":
-        return path, None
-    try:
-        return path, StepperLimits(**{name: int(value) for name, value in given.items()})
-    except (TypeError, ValueError):
-        known = ", ".join(StepperLimits.__dataclass_fields__)
-        raise LensError(f"lens.port = {port}: a stepper's options are whole numbers: {known}") from None
 
 
 def identify_at(port: SerialPort, *, patience_s: float = BOOT_S) -> str:
@@ -115,18 +78,44 @@ def _take_identity(received: bytearray) -> edfv.Identity | None:
     return None
 
 
+@dataclass(slots=True)
+class _Waveform:
+    """What the controller generates: straight lines between evenly spaced codes, over and over.
+
+    Attributes:
+        codes: one period from the far turn on, float64 [N].
+        period_us: of it.
+        near_phase: of the near turn.
+        far_us: device time of the last far turn that was reported; None before the first.
+    """
+
+    codes: NDArray[np.float64]
+    period_us: int
+    near_phase: float
+    far_us: int | None = None
+
+    def at(self, device_us: float) -> tuple[float, int]:
+        """Code and direction at a time after the last far turn."""
+        assert self.far_us is not None
+        phase = (device_us - self.far_us) / self.period_us % 1.0
+        code = np.interp(phase * len(self.codes), np.arange(len(self.codes) + 1), np.append(self.codes, self.codes[0]))
+        return float(code), 1 if phase <= self.near_phase else -1
+
+
 class EdfvLens(CalibratedLens):
     """See :class:`edfv_ros.lens.driver.LensDriver`."""
 
     def __init__(self, rig: Rig, *, boot_s: float = BOOT_S) -> None:
-        path, self._stepper = split_port(rig.lens.port)
-        super().__init__(rig, SerialPort(path, BAUD, DEVICE), RESPONSES["edfv"])
+        super().__init__(rig, SerialPort(rig.lens.port, BAUD, DEVICE))
+        self._motor = rig.lens.motor
         self._boot_s = boot_s
         self._request_sequence = 0
         self._points = 2
         self._configuration: Configuration | None = None
         self._awake: LensThread | None = None
         self._before_first_turn = False
+        self._waveform: _Waveform | None = None
+        self._record: edfv.Record | None = None
         self._failure: LensError | None = None
 
     def capabilities(self) -> LensCapabilities:
@@ -166,7 +155,7 @@ class EdfvLens(CalibratedLens):
         self._failure = None
 
     def _connect(self) -> tuple[str, float, float]:
-        self._failure = None
+        self._failure = self._waveform = self._record = None
         identity = identify_at(self._port, patience_s=self._boot_s)
         self._points = self._ask(Request.IDENTIFY, b"", edfv.parse_identity).table_points
         control = self._rig.lens.calibration.control
@@ -181,27 +170,27 @@ class EdfvLens(CalibratedLens):
         with suppress(LensRefused):  # where it is not configured, it does not sweep for somebody who is gone either
             self._ask(Request.STOP, b"", _nothing)
         self._configuration = self._ask(Request.CONFIGURE, edfv.encode_configuration(wanted), edfv.parse_configuration)
-        if self._stepper is not None:
+        if self._motor is not None:
             self._ask(Request.HOME, b"", _nothing)
             self._wait()
         self._ask(Request.TELEMETRY, edfv.TELEMETRY_MS.to_bytes(2, "little"), _nothing)
         return identity, float(lowest), float(highest)
 
     def _wanted(self, lowest: int, highest: int, park: int) -> Configuration:
-        stepper = self._stepper
-        if stepper is None:
+        motor = self._motor
+        if motor is None:
             return Configuration(edfv.Lens.ANALOGUE, 0, lowest, highest, park, _WATCHDOG_MS, 0, 0, 0, 0)
         return Configuration(
             edfv.Lens.STEPPER,
-            stepper.inverted | stepper.switch_high << 1,
+            motor.direction_inverted | motor.home_switch_reads_high << 1,
             lowest,
             highest,
             park,
             _WATCHDOG_MS,
-            stepper.speed,
-            stepper.acceleration,
-            stepper.homing_speed,
-            stepper.tolerance,
+            motor.speed_steps_per_s,
+            motor.acceleration_steps_per_s2,
+            motor.homing_steps_per_s,
+            motor.lost_steps_tolerance,
         )
 
     def _send_control(self, control: float) -> None:
@@ -237,7 +226,7 @@ class EdfvLens(CalibratedLens):
         return self._ask(Request.STATUS, b"", edfv.parse_status)
 
     def _abilities(self, plan: SweepPlan) -> tuple[LensResponse, float | None]:
-        if self._stepper is None or self._configuration is None:
+        if self._motor is None or self._configuration is None:
             return self._response, None
         far, near = (float(self._curve.control(edge, 1)) for edge in (plan.min_dpt, plan.max_dpt))
         steps = max(1.0, abs(near - far))
@@ -250,7 +239,7 @@ class EdfvLens(CalibratedLens):
 
     def _check(self, plan: SweepPlan) -> None:
         super()._check(plan)
-        if self._stepper is not None and plan.waveform == "sawtooth":
+        if self._motor is not None and plan.waveform == "sawtooth":
             raise LensError("waveform sawtooth: a stepper cannot fly back: use triangle or sine")
         longest_us = edfv.PERIOD_US[1]
         if 1e6 / plan.frequency_hz > longest_us:
@@ -260,6 +249,14 @@ class EdfvLens(CalibratedLens):
             )
 
     def _start(self, plan: SweepPlan) -> None:
+        self._before_first_turn, self._record = True, None
+        try:
+            self._upload_and_start(plan)
+        except LensError:
+            self._before_first_turn, self._waveform = False, None
+            raise
+
+    def _upload_and_start(self, plan: SweepPlan) -> None:
         count = self._points - self._points % 2
         period = set_points(plan, self._curve, count)
         codes = np.empty(count)
@@ -270,16 +267,17 @@ class EdfvLens(CalibratedLens):
         table = [int(code) for code in np.clip(np.rint(codes), 0, edfv.HIGHEST_CODE)]
         for request, payload in edfv.table_payloads(table, near_turn):
             self._ask(request, payload, _nothing)
-        self._before_first_turn = True
-        start = struct.pack("<IH", round(1e6 / plan.frequency_hz), _LEAD_MS)
+        period_us = round(1e6 / plan.frequency_hz)
+        self._waveform = _Waveform(np.array(table, np.float64), period_us, period.turns[1] / count)
         try:
-            self._ask(Request.START, start, _nothing)
+            self._ask(Request.START, struct.pack("<IH", period_us, _LEAD_MS), _nothing)
         except LensRefused:
             if self._status().state not in (State.WAITING, State.SWEEPING):  # as it is where a first reply was lost
                 raise
 
     def _halt(self) -> None:
         self._before_first_turn = False
+        self._waveform = None
         self._ask(Request.STOP, b"", _nothing)
 
     def _report(self, time_us: int, vergence_dpt: float) -> None:
@@ -308,11 +306,29 @@ class EdfvLens(CalibratedLens):
             if record.kind != Kind.FAR_TURN:
                 return
             self._before_first_turn = False
+        self._fill_up_to(record)
+        if record.kind == Kind.FAR_TURN and self._waveform is not None:
+            self._waveform.far_us = record.device_us
+        if self._record is not None:
+            self._sequence += max(0, record.number - self._record.number - 1)  # lost on the way
+        self._record = record
         # Turns are points of the way up in the table.
         direction = 1 if record.kind in (Kind.FAR_TURN, Kind.NEAR_TURN) else record.direction
-        vergence_dpt = float(self._curve.vergence_dpt(record.set_point, direction or 1))
-        self._last = LensSample(record.number, record.device_us, vergence_dpt)
+        self._sample(record.device_us, record.set_point, direction or 1)
+
+    def _fill_up_to(self, record: edfv.Record) -> None:
+        """Add the set points between the last record and this one, which the table tells."""
+        last, waveform = self._record, self._waveform
+        if last is None or waveform is None or waveform.far_us is None or record.number != last.number + 1:
+            return
+        pieces = math.ceil((record.device_us - last.device_us) / _SAMPLE_US)
+        for device_us in np.linspace(last.device_us, record.device_us, pieces + 1)[1:-1].tolist():
+            self._sample(round(device_us), *waveform.at(device_us))
+
+    def _sample(self, device_us: int, code: float, direction: int) -> None:
+        self._last = LensSample(self._sequence, device_us, float(self._curve.vergence_dpt(code, direction)))
         self._samples.append(self._last)
+        self._sequence += 1
 
     def _fail(self, what: str) -> None:
         self._failure = LensError(f"lens port {self._port.path}: the {DEVICE} {what}")

@@ -11,7 +11,6 @@ from edfv_ros.lens.driver import LensCapabilities
 from edfv_ros.lens.faults import LensRefused, LensSilent
 from edfv_ros.lens.protocols import icc
 from edfv_ros.lens.protocols.lines import take_line
-from edfv_ros.lens.response import RESPONSES
 from edfv_ros.lens.serial_port import REPLY_TIMEOUT_S, SerialPort
 from edfv_ros.rig import Rig
 
@@ -41,7 +40,7 @@ class OptotuneIcc(CalibratedLens):
 
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         port = SerialPort(rig.lens.port, BAUD, DEVICE, timeout_s=reply_timeout_s)
-        super().__init__(rig, port, RESPONSES["optotune_icc"])
+        super().__init__(rig, port)
 
     def capabilities(self) -> LensCapabilities:
         return LensCapabilities("host", "sent", temperature=True, set_points_hz=SET_POINTS_HZ)

@@ -16,7 +16,6 @@ from edfv_ros.lens.driver import LensCapabilities
 from edfv_ros.lens.faults import LensRefused, LensSilent
 from edfv_ros.lens.plan import SweepPlan, generator_error_dpt
 from edfv_ros.lens.protocols import ld4
-from edfv_ros.lens.response import RESPONSES
 from edfv_ros.lens.serial_port import REPLY_TIMEOUT_S, SerialPort
 from edfv_ros.rig import Rig
 
@@ -42,7 +41,7 @@ class OptotuneLd4(CalibratedLens):
 
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         port = SerialPort(rig.lens.port, BAUD, DEVICE, timeout_s=reply_timeout_s)
-        super().__init__(rig, port, RESPONSES["optotune_ld4"])
+        super().__init__(rig, port)
         self._firmware_type = ""
 
     def capabilities(self) -> LensCapabilities:

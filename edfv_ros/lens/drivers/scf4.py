@@ -17,14 +17,14 @@ from edfv_ros.lens.plan import SweepPlan
 from edfv_ros.lens.protocols import scf4
 from edfv_ros.lens.protocols.lines import take_line
 from edfv_ros.lens.protocols.scf4 import MotorStatus
-from edfv_ros.lens.response import RESPONSES, LensResponse
+from edfv_ros.lens.response import LensResponse
 from edfv_ros.lens.serial_port import REPLY_TIMEOUT_S, SerialPort
 from edfv_ros.lens.streaming import LensThread
 from edfv_ros.rig import Rig
 
 BAUD = 115200
 DEVICE = "Kurokesu SCF4"
-FASTEST_STEPS_PER_S = 600  # that of the controller's own examples, taken for steps a second
+SPEED_STEPS_PER_S = 600  # that of the controller's own examples, taken for steps a second
 HOME_COUNT = 32000
 START_S = 0.3  # a move that was acknowledged has begun by then
 _POLL_S = 0.02
@@ -50,12 +50,14 @@ class Scf4(CalibratedLens):
     """See :class:`edfv_ros.lens.driver.LensDriver`.
 
     Attributes:
+        steps_per_s: the motor's highest speed.
         lost_steps: how far the counter was off at the last homing, None at the first one.
     """
 
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         port = SerialPort(rig.lens.port, BAUD, DEVICE, timeout_s=reply_timeout_s)
-        super().__init__(rig, port, RESPONSES["scf4"])
+        super().__init__(rig, port)
+        self.steps_per_s = rig.lens.motor.speed_steps_per_s if rig.lens.motor else SPEED_STEPS_PER_S
         self._target = HOME_COUNT
         self.lost_steps: int | None = None
 
@@ -69,7 +71,7 @@ class Scf4(CalibratedLens):
                 scf4.INTERRUPTER_LIGHT,
                 scf4.NORMAL_MOVES,
                 scf4.RELATIVE,
-                scf4.set_speed(FASTEST_STEPS_PER_S),
+                scf4.set_speed(self.steps_per_s),
             ):
                 self._command(command)
             way_out = self._go_behind_edge()
@@ -113,7 +115,7 @@ class Scf4(CalibratedLens):
         """Wait for the motor to stand at a count, or to stand for so long that it cannot be waiting to start."""
         at = _ask_status(self._port)
         now_s = standing_s = time.monotonic()
-        deadline_s = now_s + 2 * abs(target - at.position) / FASTEST_STEPS_PER_S + _MOVE_SLACK_S
+        deadline_s = now_s + 2 * abs(target - at.position) / self.steps_per_s + _MOVE_SLACK_S
         while at.moving or (at.position != target and now_s - standing_s < START_S):
             time.sleep(_POLL_S / 4)
             now_s = time.monotonic()
@@ -128,7 +130,7 @@ class Scf4(CalibratedLens):
 
     def _send_control(self, control: float) -> None:
         self._target = round(control)
-        self._command(scf4.set_speed(FASTEST_STEPS_PER_S))
+        self._command(scf4.set_speed(self.steps_per_s))
         self._command(scf4.move(self._target))
 
     def _confirm(self) -> None:
@@ -143,8 +145,8 @@ class Scf4(CalibratedLens):
         return None
 
     def _abilities(self, plan: SweepPlan) -> tuple[LensResponse, float | None]:
-        rate_dpt_per_s = FASTEST_STEPS_PER_S * plan.range_dpt / max(1, abs(self._steps(plan)))
-        source = f"{FASTEST_STEPS_PER_S} steps/s"
+        rate_dpt_per_s = self.steps_per_s * plan.range_dpt / max(1, abs(self._steps(plan)))
+        source = f"{self.steps_per_s} steps/s"
         return replace(self._response, max_rate_dpt_per_s=rate_dpt_per_s, source=source), None
 
     def _steps(self, plan: SweepPlan) -> int:
@@ -206,8 +208,8 @@ class _Shuttle(LensThread):
 
     def _move(self, stop: threading.Event) -> None:
         far, near = self._lens.turns(self._plan)
-        steps_per_s = min(FASTEST_STEPS_PER_S, int(_SPEED_RESERVE * abs(near - far) / self._plan.sweep_s) + 1)
-        self._go(far, FASTEST_STEPS_PER_S, 0, stop)
+        steps_per_s = min(self._lens.steps_per_s, int(_SPEED_RESERVE * abs(near - far) / self._plan.sweep_s) + 1)
+        self._go(far, self._lens.steps_per_s, 0, stop)
         began_s, turn = time.monotonic(), 0
         while not stop.wait(max(0.0, began_s + turn * self._plan.sweep_s - time.monotonic())):
             up = turn % 2 == 0

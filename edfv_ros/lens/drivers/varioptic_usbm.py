@@ -6,7 +6,6 @@ from edfv_ros.lens.calibrated import CalibratedLens
 from edfv_ros.lens.driver import LensCapabilities
 from edfv_ros.lens.faults import LensRefused
 from edfv_ros.lens.protocols import usbm
-from edfv_ros.lens.response import RESPONSES
 from edfv_ros.lens.serial_port import REPLY_TIMEOUT_S, SerialPort
 from edfv_ros.rig import Rig
 
@@ -31,7 +30,7 @@ class VariopticUsbm(CalibratedLens):
 
     def __init__(self, rig: Rig, *, reply_timeout_s: float = REPLY_TIMEOUT_S) -> None:
         port = SerialPort(rig.lens.port, BAUD, DEVICE, timeout_s=reply_timeout_s)
-        super().__init__(rig, port, RESPONSES["varioptic_usbm"])
+        super().__init__(rig, port)
 
     def capabilities(self) -> LensCapabilities:
         return LensCapabilities("host", "sent", set_points_hz=SET_POINTS_HZ)
