@@ -10,8 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from edfv_ros.bags.parts import attachments_of, check_new_bag
+from edfv_ros.bags.writer import BagWriter
 from edfv_ros.errors import EdfvError, LensError, OutputError, SourceError
-from edfv_ros.events import Capture, Packet
+from edfv_ros.events import Capture, Packet, SourceInfo
 from edfv_ros.events.aedat4_decoding import decode_events, decode_imu, decode_triggers, main_streams
 from edfv_ros.events.aedat4_index import PacketSpans, open_recording, read_index
 from edfv_ros.lens.driver import LensDriver
@@ -54,6 +56,7 @@ def record(
     folder: Path,
     *,
     rig_path: Path | None = None,
+    bag_path: Path | None = None,
     seconds: float | None = None,
     stop: threading.Event,
     on_progress: Callable[[RecordingStatus], None] = lambda status: None,
@@ -67,6 +70,8 @@ def record(
         uri: ``camera:``, ``camera:SERIAL``, ``tcp://HOST:PORT`` or ``unix:///PATH``.
         folder: made where it does not exist; must hold no recording yet.
         rig_path: the rig that records; its lens sweeps meanwhile where the rig names its port.
+        bag_path: a bag to record to, too, ``.mcap``; must not exist yet. What this process could not take in time is
+            missing there, and only there.
         seconds: time to record for, None for no limit.
         stop: ends the recording well.
         on_progress: called about ten times a second with one object that changes.
@@ -77,19 +82,22 @@ def record(
     if not uri.startswith(LIVE_SCHEMES):
         raise SourceError(f"{uri}: not a live source: give camera:, camera:SERIAL, tcp://HOST:PORT or unix:///PATH")
     rig = load_rig(rig_path) if rig_path else None
+    if bag_path:
+        check_new_bag(bag_path)
     with ExitStack() as stack:
-        with _nothing_left_behind(folder):
+        with _nothing_left_behind(folder, bag_path):
             lens = stack.enter_context(borrowed_lens(rig)) if rig and rig.lens.port else None
             capture = stack.enter_context(Capture(uri, record_to=folder / EVENTS_NAME))
             if rig and rig_path:
                 check_resolution(rig, capture.info, uri)
                 _copy_rig(rig_path, folder / RIG_NAME)
+            bag = stack.enter_context(_open_bag(bag_path, capture.info, rig, rig_path)) if bag_path else None
             if rig and lens is not None:
                 start_sweeping(lens, rig)
-            follower = _LensFollower(rig, lens, folder / LENS_NAME) if rig else None
+            follower = _LensFollower(rig, lens, folder / LENS_NAME, bag) if rig else None
             if follower is not None:
                 stack.callback(follower.close)
-        status = _follow(capture, follower, seconds, stop, on_progress)
+        status = _follow(capture, follower, bag, seconds, stop, on_progress)
     # Only the closed files tell: the capture process goes on recording until it is told to end.
     for kind, count in _count_recorded(folder / EVENTS_NAME).items():
         setattr(status, kind, count)
@@ -115,6 +123,7 @@ def _count_recorded(path: Path) -> dict[str, int]:
 def _follow(
     capture: Capture,
     follower: "_LensFollower | None",
+    bag: BagWriter | None,
     seconds: float | None,
     stop: threading.Event,
     on_progress: Callable[[RecordingStatus], None],
@@ -133,6 +142,8 @@ def _follow(
             status.triggers += len(packet.triggers)
             status.imu += len(packet.imu)
             status.lost_events += packet.lost_events
+            if bag is not None:
+                bag.write_packet(packet)
             if follower is not None:
                 follower.observe(packet)
                 status.sweeps, status.problem = follower.sweeps, follower.problem
@@ -149,9 +160,10 @@ def _follow(
 
 
 class _LensFollower:
-    """Writes ``lens.csv`` as sweeps become known; a lens that goes silent leaves a gap in it."""
+    """Writes ``lens.csv`` as sweeps become known; a lens that goes silent leaves a gap in it. The bag gets the same."""
 
-    def __init__(self, rig: Rig, lens: LensDriver | None, path: Path) -> None:
+    def __init__(self, rig: Rig, lens: LensDriver | None, path: Path, bag: BagWriter | None) -> None:
+        self._bag = bag
         self._source = open_sweeps(rig, None, lens)
         self._path = path
         self._writer: LensTrackWriter | None = None  # without a single sweep there is no lens.csv
@@ -179,13 +191,19 @@ class _LensFollower:
     def _take(self) -> None:
         while (sweep := self._source.take()) is not None:
             self._writer = self._writer or LensTrackWriter(self._path)
-            self._writer.append_sweep(sweep)
+            rows = np.array(self._writer.append_sweep(sweep), np.float64).reshape(-1, 2)
+            if self._bag is not None:
+                self._bag.write_focus(rows[:, 0], rows[:, 1])
             self.sweeps += 1
             self.problem = ""
 
 
+def _open_bag(path: Path, info: SourceInfo, rig: Rig | None, rig_path: Path | None) -> BagWriter:
+    return BagWriter(path, info, rig.camera if rig else None, attachments_of(rig_path, None))
+
+
 @contextmanager
-def _nothing_left_behind(folder: Path) -> Iterator[None]:
+def _nothing_left_behind(folder: Path, bag_path: Path | None) -> Iterator[None]:
     """Make the folder; where opening what is to fill it fails, remove what that has made."""
     require_no_recording(folder)
     is_new = not folder.exists()
@@ -195,6 +213,8 @@ def _nothing_left_behind(folder: Path) -> Iterator[None]:
     except EdfvError:
         for name in (EVENTS_NAME, LENS_NAME, RIG_NAME):
             (folder / name).unlink(missing_ok=True)
+        if bag_path:
+            bag_path.unlink(missing_ok=True)
         if is_new:
             with suppress(OSError):  # somebody else has put something there meanwhile
                 folder.rmdir()

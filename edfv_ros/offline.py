@@ -5,7 +5,7 @@ import platform
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros import __version__
+from edfv_ros.bags.run_bag import RunBag
 from edfv_ros.depth import ESTIMATORS, DepthEstimate, DepthEstimator, check_estimator, check_streams, open_estimator
 from edfv_ros.errors import EdfvError, LensError
 from edfv_ros.evaluation.metrics import CONFIDENT, depth_metrics
-from edfv_ros.events import Capture
+from edfv_ros.events import Capture, Packet
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
 from edfv_ros.lag_check import LagCheck, LagReport
@@ -119,6 +120,7 @@ def compute_depth(
     prior: Path | None = None,
     model: Path | None = None,
     correct_lag: bool = False,
+    bag: Path | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
 ) -> RunReport:
     """Estimate depth for the wanted sweeps of a recording and write the results as they come.
@@ -131,6 +133,7 @@ def compute_depth(
         prior: the prior file, for an estimator that takes one.
         model: the network file, for an estimator that takes one.
         correct_lag: whether to find the lag between lens and events in the first sweeps, and take it out of all.
+        bag: a bag to write what was read and what came of it to, as it goes on; see :mod:`edfv_ros.bags`.
         on_progress: called with the fraction of the recording's time that is done.
 
     Raises:
@@ -151,21 +154,31 @@ def compute_depth(
     lag = LagCheck(rig, corrects=correct_lag)
     if correct_lag:
         _find_lag(recording, lag)
-    with _naming(files.path), Capture(str(files.events)) as capture:
+    with ExitStack() as stack:
+        stack.enter_context(_naming(files.path))
+        capture = stack.enter_context(Capture(str(files.events)))
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         check_resolution(rig, capture.info, files.events)
         check_streams(estimator, capture.info.streams, str(files.events), prior=prior)
         truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
         depth_estimator = open_estimator(estimator, rig, prior=prior, model=model)
         assembler = make_assembler(rig, capture, lag.corrected(sweeps), ring)
-        in_turn = (closed.snapshot for closed in assembled(capture, assembler))
+        kept = stack.enter_context(RunBag(bag, recording, capture.info)) if bag else None
+        in_turn = (
+            closed.snapshot
+            for closed in assembled(capture, assembler, on_packet=kept.write_packet if kept else _ignore)
+        )
         with closing(assembler), closing(pair_ahead(in_turn)) as paired:
             for snapshot in paired:
                 try:
                     if wanted.is_past(snapshot.index):
                         break
                     if snapshot.index in wanted:
-                        reports.append(_compute_sweep(depth_estimator, snapshot, rig, truth_m, out))
+                        estimate, latency_ms = _timed(depth_estimator, snapshot)
+                        out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence)
+                        if kept:
+                            kept.write_depth(snapshot.latest.sweep, estimate)
+                        reports.append(_report(snapshot, estimate, latency_ms, rig, truth_m))
                         lag.look(snapshot)
                     if period_us is not None:
                         done_us = snapshot.latest.sweep.end_us - period_us[0]
@@ -208,7 +221,9 @@ def _naming(path: Path) -> Iterator[None]:
 def _find_lag(recording: SweepRecording, lag: LagCheck) -> None:
     """Measure the lag in the first sweeps of a recording, without depth."""
     rig, files = recording.rig, recording.files
-    with _naming(files.path), Capture(str(files.events)) as capture:
+    with ExitStack() as stack:
+        stack.enter_context(_naming(files.path))
+        capture = stack.enter_context(Capture(str(files.events)))
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         with closing(snapshots(rig, capture, open_sweeps(rig, files.path), ring=ring)) as found:
             for snapshot in islice(found, _LAG_SWEEPS):
@@ -244,13 +259,24 @@ def _paired(first: SweepSnapshot, second: SweepSnapshot) -> SweepSnapshot:
     return replace(first, opposite=second.latest.hold(), frame=first.frame or second.frame)
 
 
-def _compute_sweep(
-    estimator: DepthEstimator, snapshot: SweepSnapshot, rig: Rig, truth_m: NDArray[np.float32] | None, out: RunFolder
-) -> SweepReport:
+def _ignore(packet: Packet) -> None:
+    """Nobody looks at the packets."""
+
+
+def _timed(estimator: DepthEstimator, snapshot: SweepSnapshot) -> tuple[DepthEstimate, float]:
+    """The estimate, and the milliseconds it took."""
     began_s = time.perf_counter()
     estimate = estimator.estimate(snapshot)
-    latency_ms = (time.perf_counter() - began_s) * 1e3
-    out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence)
+    return estimate, (time.perf_counter() - began_s) * 1e3
+
+
+def _report(
+    snapshot: SweepSnapshot,
+    estimate: DepthEstimate,
+    latency_ms: float,
+    rig: Rig,
+    truth_m: NDArray[np.float32] | None,
+) -> SweepReport:
     sweep = snapshot.latest.sweep
     return SweepReport(
         index=snapshot.index,

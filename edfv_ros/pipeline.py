@@ -11,7 +11,7 @@ import numpy as np
 
 from edfv_ros.depth import DepthEstimator
 from edfv_ros.errors import EdfvError
-from edfv_ros.events import Capture
+from edfv_ros.events import Capture, Packet
 from edfv_ros.lag_check import LagCheck
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
@@ -53,15 +53,22 @@ def make_assembler(rig: Rig, capture: Capture, sweeps: SweepSource, ring: Volume
 
 
 def assembled(
-    capture: Capture, assembler: SweepAssembler, stop: threading.Event | None = None
+    capture: Capture,
+    assembler: SweepAssembler,
+    stop: threading.Event | None = None,
+    on_packet: Callable[[Packet], None] = lambda packet: None,
 ) -> Generator[ClosedSweep, None, None]:
-    """Read, accumulate, close: until the source ends or ``stop`` is set. Closing it lets go of what it holds."""
+    """Read, accumulate, close: until the source ends or ``stop`` is set. Closing it lets go of what it holds.
+
+    ``on_packet`` is shown every packet before it is used; its events are not to be kept.
+    """
     try:
         while stop is None or not stop.is_set():
             packet = capture.read(READ_TIMEOUT_S)
             if packet is None:
                 yield from assembler.finish()
                 return
+            on_packet(packet)
             yield from assembler.push(packet, time.monotonic())
     finally:
         assembler.close()
@@ -80,6 +87,7 @@ class DepthPipeline:
         on_depth: called in the estimating thread; must not block for long.
         device: where volumes are kept, ``cpu`` or a torch device.
         correct_lag: whether the lag between lens and events that is found is taken out of the sweeps to come.
+        on_packet: called in the reading thread with every packet; must not block for long.
     """
 
     def __init__(
@@ -92,8 +100,10 @@ class DepthPipeline:
         *,
         device: str = "cpu",
         correct_lag: bool = False,
+        on_packet: Callable[[Packet], None] = lambda packet: None,
     ) -> None:
         self._rig = rig
+        self._on_packet = on_packet
         self._lag = LagCheck(rig, corrects=correct_lag)
         self._open_capture = open_capture
         self._open_sweeps = open_sweeps
@@ -179,7 +189,7 @@ class DepthPipeline:
             self._capture = capture
             self._sweeps = self._lag.corrected(self._open_sweeps())
             self._assembler = make_assembler(self._rig, capture, self._sweeps, ring)
-            for closed in assembled(capture, self._assembler, self._stop):
+            for closed in assembled(capture, self._assembler, self._stop, self._on_packet):
                 displaced = self._slot.put(closed)
                 if displaced is not None:
                     displaced.snapshot.release()

@@ -44,10 +44,11 @@ class RecordingFiles:
 
 @dataclass(frozen=True, slots=True)
 class SweepRecording:
-    """A recording with the rig that depth is computed by."""
+    """A recording with the rig that depth is computed by, and the rig file or bag that this was read from."""
 
     files: RecordingFiles
     rig: Rig
+    rig_path: Path | None = None
 
 
 def find_recording(path: Path) -> RecordingFiles:
@@ -124,7 +125,7 @@ def open_recording(path: Path, rig_path: Path | None = None) -> SweepRecording:
             f"{path}: nothing describes the camera and the lens: name a rig file with --rig, or put {RIG_NAME} (and "
             f"{LENS_NAME}, where no trigger marks the turning points) beside {EVENTS_NAME} in one folder"
         )
-    return SweepRecording(files, load_recorded_rig(rig_path))
+    return SweepRecording(files, load_recorded_rig(rig_path), rig_path)
 
 
 def load_recorded_rig(path: Path) -> Rig:

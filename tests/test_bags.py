@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from mcap.reader import make_reader
 from mcap.writer import Writer
 from recordings import START_US, SWEEP_US, random_events, small_rig, write_rig, write_small_recording
 from test_cli_basics import edfv
+from test_cli_record import Camera
 from test_cli_run import fails
 
+from edfv_ros import live_recording
 from edfv_ros.bags.contents import read_lens_track
 from edfv_ros.bags.definitions import EVENT_PACKET, JOINT_STATE, definition
 from edfv_ros.bags.messages import EventPacket, Header, event_packet, focus_state
@@ -233,6 +236,53 @@ def test_bad_input_is_one_line(bag: Path, sweep: Path, tmp_path: Path) -> None:
     assert "make it first" in fails("bag", "pack", sweep, "--out", tmp_path / "no" / "x.mcap")
     run("bag", "unpack", bag, "--out", folder)
     assert "there is a recording already" in fails("bag", "unpack", bag, "--out", folder)
+
+
+def test_a_run_writes_what_it_read_and_what_came_of_it(sweep: Path, tmp_path: Path) -> None:
+    run("run", sweep, "--out", tmp_path / "depth", "--bag", tmp_path / "run.mcap")
+    assert everything(tmp_path / "run.mcap") == everything(sweep)
+    run("run", tmp_path / "run.mcap", "--out", tmp_path / "played")
+    assert depths(tmp_path / "played") == depths(tmp_path / "depth")
+    with BagFile(tmp_path / "run.mcap") as opened:
+        found = [(topic.name, message) for topic, message in opened.messages(lambda topic: topic.name == "/depth")]
+        counts = {topic.name: count for topic, count in opened.summary().counts.items()}
+    assert {counts[name] for name in ("/depth", "/confidence", "/points", "/camera_info")} == {3}
+    for index, (_, message) in enumerate(found):
+        depth_m = np.load(tmp_path / "depth" / f"depth_{index:04d}.npy")
+        assert message.data.endswith(depth_m.tobytes())
+        assert message.log_time == (START_US + (index + 1) * SWEEP_US) * 1000
+    assert "there is a bag already" in fails("run", sweep, "--out", tmp_path / "again", "--bag", tmp_path / "run.mcap")
+
+
+def test_a_bag_is_recorded_beside_a_live_recording(tmp_path: Path) -> None:
+    camera = Camera()
+    stop = threading.Event()
+
+    def stop_after_three_sweeps(status: live_recording.RecordingStatus) -> None:
+        if status.sweeps >= 3:
+            stop.set()
+
+    try:
+        rig = write_rig(camera.rig, tmp_path / "rig.yaml")
+        live_recording.record(
+            camera.uri,
+            tmp_path / "live",
+            rig_path=rig,
+            bag_path=tmp_path / "live.mcap",
+            stop=stop,
+            on_progress=stop_after_three_sweeps,
+        )
+    finally:
+        camera.close()
+    recorded, bagged = everything(tmp_path / "live"), everything(tmp_path / "live.mcap")
+    for stream in ("events", "triggers"):  # the capture process records until it is told to end
+        assert bagged[stream] == recorded[stream][: len(bagged[stream])]
+    assert len(bagged["events"]) > 1000 and not bagged["lost"]
+    track, played = LensTrack.from_csv(tmp_path / "live" / "lens.csv"), read_lens_track(tmp_path / "live.mcap")
+    assert played is not None
+    np.testing.assert_array_equal(played.timestamps_us, track.timestamps_us)
+    np.testing.assert_array_equal(played.vergence_dpt, track.vergence_dpt)
+    run("run", tmp_path / "live.mcap", "--out", tmp_path / "depth", "--sweeps", 1)
 
 
 def test_topics_are_listed(bag: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from edfv_ros.bags.contents import read_attachment, read_lens_track
-from edfv_ros.bags.focus import FocusRows
 from edfv_ros.bags.layout import RIG_ATTACHMENT, TRUTH_ATTACHMENT
+from edfv_ros.bags.parts import FocusRows, attachments_of, check_new_bag, newest_us
 from edfv_ros.bags.writer import BagWriter
 from edfv_ros.errors import SourceError
 from edfv_ros.events import Aedat4Writer, StreamHealth, open_source
 from edfv_ros.events.types import BAG_SUFFIX, EVENTS_NAME, Packet
 from edfv_ros.lens.track import CSV_HEADER, LENS_NAME, LensTrack
-from edfv_ros.outputs.files import check_file, make_folder, replace_atomically
+from edfv_ros.outputs.files import make_folder, replace_atomically
 from edfv_ros.recording import (
     DEPTH_GT_NAME,
     RIG_NAME,
@@ -50,7 +50,7 @@ def pack(
 
     Args:
         recording: a sweep-recording folder or an AEDAT4 file.
-        bag: the file to write, ``.mcap``; it appears when it is whole.
+        bag: the file to write, ``.mcap``; must not exist yet; it appears when it is whole.
         rig_path: a rig file to use in place of the recording's own.
         on_progress: called with the fraction of the recording's time that is done.
 
@@ -61,13 +61,13 @@ def pack(
     rig_path = rig_path or files.rig
     camera = load_recorded_rig(rig_path).camera if rig_path else None
     track = load_recorded_track(files.lens) if files.lens else None
-    check_file(bag)
+    check_new_bag(bag)
     with closing(open_source(str(files.events))) as source, replace_atomically(bag) as temporary:
-        with BagWriter(temporary, source.info, camera, attachments_of(files, rig_path)) as writer:
+        with BagWriter(temporary, source.info, camera, attachments_of(rig_path, files.depth_gt)) as writer:
             focus = FocusRows(track)
             advance = _advancer(files, on_progress)
             while (packet := source.read()) is not None:
-                focus.write_until(_newest_us(packet), writer)
+                focus.write_until(newest_us(packet), writer)
                 writer.write_packet(packet)
                 advance(packet)
             focus.write_until(np.inf, writer)
@@ -108,31 +108,6 @@ def unpack(bag: Path, folder: Path, *, on_progress: Progress = lambda fraction: 
         if track is not None:
             _write_track(track, folder / LENS_NAME)
         return Packed(source.health, len(track.timestamps_us) if track is not None else 0)
-
-
-def attachments_of(files: RecordingFiles, rig_path: Path | None) -> dict[str, bytes]:
-    """What a bag holds as files: the rig and the true depth, where there are any, byte by byte.
-
-    Raises:
-        SourceError: one of them cannot be read.
-    """
-    attachments = {}
-    for name, path in ((RIG_ATTACHMENT, rig_path), (TRUTH_ATTACHMENT, files.depth_gt)):
-        if path is None:
-            continue
-        try:
-            content = read_attachment(path, name) if path.suffix == BAG_SUFFIX else path.read_bytes()
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror}") from None
-        if content is not None:
-            attachments[name] = content
-    return attachments
-
-
-def _newest_us(packet: Packet) -> float:
-    """The time that a packet gets to: what is later than it is known later."""
-    parts = (packet.events, packet.triggers, packet.imu)
-    return max((float(part["timestamp"][-1]) for part in parts if len(part)), default=-np.inf)
 
 
 def _advancer(files: RecordingFiles, on_progress: Progress) -> Callable[[Packet], None]:

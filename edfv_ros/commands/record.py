@@ -26,6 +26,7 @@ def record(
     rig: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rig that records; without one there is no lens track.")
     ] = None,
+    bag: Annotated[Path | None, typer.Option(metavar="FILE.mcap", help="Also record a bag for ROS 2.")] = None,
     seconds: Annotated[float | None, typer.Option(metavar="N", help="Stop after this time.")] = None,
 ) -> None:
     """Record a live source and its lens track; Ctrl-C ends it well.
@@ -37,6 +38,7 @@ def record(
     Examples:
       edfv record camera: --rig rig.yaml --out desk
       edfv record tcp://127.0.0.1:7777 --rig rig.yaml --out desk --seconds 10
+      edfv record camera: --rig rig.yaml --out desk --bag desk.mcap
       edfv record camera:DXA00080 --out events-only
     """
     from edfv_ros import live_recording  # here, because numpy and pydantic take their time to load
@@ -50,6 +52,7 @@ def record(
             source,
             out,
             rig_path=rig,
+            bag_path=bag,
             seconds=seconds,
             stop=stop,
             on_progress=lambda status: line.update(escape(f"{_in_words(status)}  {status.problem}")),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def run(
-    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording folder or an .aedat4 file.")],
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording folder, .aedat4 or .mcap file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
     estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "reversal",
     prior: Annotated[
@@ -31,6 +31,9 @@ def run(
     correct_lag: Annotated[
         bool, typer.Option("--correct-lag", help="Take out the lag between lens and events that is found.")
     ] = False,
+    bag: Annotated[
+        Path | None, typer.Option(metavar="FILE.mcap", help="Also write events, lens and depth as a bag for ROS 2.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")] = False,
 ) -> None:
     """Turn a sweep recording into metric depth.
@@ -61,6 +64,7 @@ def run(
       edfv run sweep --out depth --sweeps 4 --overwrite
       edfv run sweep --out depth --estimator edpn
       edfv run events.aedat4 --rig rig.yaml --out depth
+      edfv run sweep --out depth --bag sweep.mcap
       edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml
       edfv run sweep --out depth --estimator edpn_published --prior prior.yaml
                --model edpn_published.onnx
@@ -82,6 +86,7 @@ def run(
             wanted=wanted,
             prior=prior,
             model=model,
+            bag=bag,
             correct_lag=correct_lag,
             on_progress=lambda fraction: progress.update(task, completed=fraction),
         )

@@ -110,8 +110,11 @@ class LensTrackWriter:
             raise OutputError(f"{self._path}: cannot write the lens track: {error.strerror}") from None
         self._write(CSV_HEADER + "\n")
 
-    def append_sweep(self, sweep: FocusSweep) -> None:
+    def append_sweep(self, sweep: FocusSweep) -> list[tuple[int, float]]:
         """Append a sweep; one that begins before the last one ended is left out.
+
+        Returns:
+            The rows that were written, unix microseconds and dioptres, as they are read again.
 
         The track is linear between rows, and a straight line across a stretch without a sweep could be taken for one.
         So the focus is said to stand there, and to jump within a microsecond, which is no sweep.
@@ -122,12 +125,13 @@ class LensTrackWriter:
         if self._last is not None:
             rows = self._joined(self._last, rows)
         self._last = sweep if rows else self._last
-        lines = []
+        written = []
         for time_us, vergence_dpt in rows:
             if time_us > self._last_us:
-                lines.append(f"{time_us},{vergence_dpt:.6f}\n")
+                written.append((time_us, round(vergence_dpt, 6)))
                 self._last_us = time_us
-        self._write("".join(lines))
+        self._write("".join(f"{time_us},{vergence_dpt:.6f}\n" for time_us, vergence_dpt in written))
+        return written
 
     def _joined(self, last: FocusSweep, rows: list[tuple[int, float]]) -> list[tuple[int, float]]:
         """The rows of the next sweep, and before them what joins them to the last one."""
