@@ -221,9 +221,7 @@ def _naming(path: Path) -> Iterator[None]:
 def _find_lag(recording: SweepRecording, lag: LagCheck) -> None:
     """Measure the lag in the first sweeps of a recording, without depth."""
     rig, files = recording.rig, recording.files
-    with ExitStack() as stack:
-        stack.enter_context(_naming(files.path))
-        capture = stack.enter_context(Capture(str(files.events)))
+    with _naming(files.path), Capture(str(files.events)) as capture:
         ring = VolumeRing(rig.bins, rig.camera.resolution)
         with closing(snapshots(rig, capture, open_sweeps(rig, files.path), ring=ring)) as found:
             for snapshot in islice(found, _LAG_SWEEPS):
