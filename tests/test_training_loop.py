@@ -209,3 +209,26 @@ def test_scores_by_hand() -> None:
 def test_the_rate_rises_and_falls() -> None:
     settings = TrainingSettings(steps=110, warm_up=10, rate=1.0)
     assert [settings.rate_at(step) for step in (0, 4, 9, 10, 60, 110)] == pytest.approx([0.1, 0.5, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_limited_time_ends_the_rate_and_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock by which each step takes a minute."""
+    minutes = iter(range(1000))
+    monkeypatch.setattr(loop.time, "monotonic", lambda: 60.0 * next(minutes))
+    run = begin(tmp_path, steps=100, minutes=3.0, validate_every=2)
+    run.train(planes(), planes(1))  # type: ignore[arg-type]
+    assert [row["step"] for row in run.history] == [2, 3] and run.hours == pytest.approx(3.0 / 60.0)
+    assert "minutes = 3.0, not 2.0: give 3.0 or more" in one_line(
+        begin, tmp_path, steps=100, minutes=2.0, validate_every=2
+    )
+    longer = begin(tmp_path, steps=100, minutes=5.0, validate_every=2)
+    longer.train(planes(), planes(1))  # type: ignore[arg-type]
+    assert longer.step == 5 and load_state(tmp_path)["step"] == 5
+
+
+def test_the_rate_follows_the_larger_part_of_steps_and_time() -> None:
+    settings = TrainingSettings(steps=110, warm_up=10, rate=1.0, minutes=60.0)
+    told = {(60, 0.0): 0.5, (10, 0.5): 0.5, (60, 0.25): 0.5, (30, 1.0): 0.0, (2, 0.5): 0.5}
+    assert [settings.rate_at(*done) for done in told] == pytest.approx(list(told.values()))
+    assert settings.rate_at(0, 0.025) == pytest.approx(0.5, abs=0.01), "half way through a twentieth of the time"
+    assert not settings.is_over(109, 0.99) and settings.is_over(110, 0.0) and settings.is_over(0, 1.0)

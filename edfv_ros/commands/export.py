@@ -37,11 +37,13 @@ def export(
 
     The file takes pictures of any even size, needs nothing but ONNX Runtime,
     and says in its metadata what it takes, gives and was trained on. It is
-    written only if it computes what the run's network does.
+    written only if it computes what the run's network does. Of a run with
+    --network published or event_stack it is for edfv evaluate compare.
 
     \b
     Examples:
       edfv export run --out edpn.onnx
+      edfv export peer --out published.onnx
       edfv export run --precision int8 --calibration train --validation validation --ship
     """
     for module in ("torch", "onnx"):
@@ -60,19 +62,21 @@ def export(
         if calibration is None or validation is None:
             raise EdfvError("int8 needs --calibration and --validation: name two data sets of edfv dataset")
         sets = Examples(calibration), Examples(validation)
-    model = export_run(run, out, sets)
+    model = export_run(run, out, sets, ship=ship)
     table = Table.grid(padding=(0, 2))
-    trained = model.entry.provenance
-    table.add_row("model", f"{model.parameters / 1e6:.2f} million parameters, {model.size_bytes / _MIB:.2f} MiB")
+    trained = model.provenance
+    table.add_row(
+        "model", f"{model.network}, {model.parameters / 1e6:.2f} million parameters, {model.size_bytes / _MIB:.2f} MiB"
+    )
     table.add_row("trained", f"{trained['steps']} steps, {trained['hours']} h, {trained['examples']} examples")
-    table.add_row("precision", model.entry.precision)
+    table.add_row("precision", model.precision)
     table.add_row("parity", f"within {model.difference:.1e} of the run's network")
     if model.quantised is not None:
         before, after = model.quantised.float32, model.quantised.int8
         table.add_row("int8", f"delta1 {before.delta1:.4f} -> {after.delta1:.4f}")
         table.add_row("", f"AbsRel {before.abs_rel:.4f} -> {after.abs_rel:.4f}")
         table.add_row("", f"median error {before.median_bins:.3f} -> {after.median_bins:.3f} bins")
-    table.add_row("sha256", model.entry.sha256)
+    table.add_row("sha256", model.sha256)
     results().print(table)
     notices().print(f"written: {escape(str(out))}", style="dim")
     if ship:

@@ -47,7 +47,7 @@ def train(
     ] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Examples of a step; 16 unless told.")] = None,
     rate: Annotated[
-        float | None, typer.Option(help="Largest learning rate; 0.002, or 0.0003 of published, unless told.")
+        float | None, typer.Option(help="Largest learning rate; 0.002, of published 0.0003, unless told.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights and draws; 0 unless told.")] = None,
     validate_every: Annotated[

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edfv_ros.depth import ESTIMATORS, open_estimator
 from edfv_ros.errors import EdfvError
 from edfv_ros.evaluation.focal_stack import open_focal_stack
+from edfv_ros.evaluation.peer_networks import peer_of
 from edfv_ros.evaluation.predictions import Evaluated, Predict, Prediction, Unavailable
 from edfv_ros.volume import SweepSnapshot
 
@@ -38,7 +39,9 @@ class OpenPeer(Protocol):
         ...
 
 
-PEERS: Mapping[str, OpenPeer] = MappingProxyType({"focal_stack": open_focal_stack})
+PEERS: Mapping[str, OpenPeer] = MappingProxyType(
+    {"focal_stack": open_focal_stack, "published": peer_of("published"), "event_stack": peer_of("event_stack")}
+)
 """Peers by the name users give."""
 
 

@@ -63,7 +63,8 @@ def averaged_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     Returns:
         What :data:`~edfv_ros.training.networks.NETWORKS` makes for the run's settings, e.g. an
-        :class:`~edfv_ros.training.edpn.network.Edpn`; and the checkpoint, see :func:`load_state`.
+        :class:`~edfv_ros.training.edpn.network.Edpn`; and the checkpoint, see :func:`load_state`, with all settings,
+        also those that were not there when it was begun.
 
     Raises:
         EdfvError: see :func:`load_state`.
@@ -75,4 +76,4 @@ def averaged_network(folder: Path) -> tuple[nn.Module, dict[str, Any]]:
         averaged.load_state_dict(state["averaged"])
     except (RuntimeError, KeyError, TypeError, ValidationError) as error:
         raise damaged(folder / CHECKPOINT_NAME, str(error).splitlines()[0]) from None
-    return averaged.module.eval(), state
+    return averaged.module.eval(), {**state, "settings": settings.model_dump(mode="json")}

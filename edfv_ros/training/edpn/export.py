@@ -162,20 +162,27 @@ def _example(rows: int, columns: int) -> tuple[Tensor, ...]:
     return score, volume, guide, torch.tensor([[-1.0, 1.0, 1.0]])
 
 
-def _metadata(state: Mapping[str, Any]) -> dict[str, str]:
-    last = state["history"][-1]
-    provenance = {
+def provenance_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """How the network of a run was trained, for the metadata of its file."""
+    return {
         "steps": state["step"],
         "hours": round(state["hours"], 3),
-        "examples": last["examples"],
+        "examples": state["history"][-1]["examples"],
         "widths": list(state["settings"]["widths"]),
         "edfv_ros": __version__,
     }
-    validation = {
+
+
+def validation_of(state: Mapping[str, Any]) -> dict[str, float]:
+    """The last scores of a run, for the metadata of its network's file."""
+    return {
         name.removeprefix("val_"): value
-        for name, value in last.items()
+        for name, value in state["history"][-1].items()
         if name.startswith("val_") and math.isfinite(value)
     }
+
+
+def _metadata(state: Mapping[str, Any]) -> dict[str, str]:
     return {
         "name": EDPN,
         "format": str(FORMAT),
@@ -184,6 +191,6 @@ def _metadata(state: Mapping[str, Any]) -> dict[str, str]:
         "candidates": str(CANDIDATES),
         "inputs": json.dumps(INPUTS),
         "outputs": json.dumps(OUTPUTS),
-        "provenance": json.dumps(provenance),
-        "validation": json.dumps(validation),
+        "provenance": json.dumps(provenance_of(state)),
+        "validation": json.dumps(validation_of(state)),
     }

@@ -21,7 +21,9 @@ from edfv_ros.training.published.operators import SamplingOperator
 MODEL_NAME = "edpn_published"
 NEAREST_M, FARTHEST_M = 3.1, 30.0  # depths of the first and the last bin in the authors' training
 
-_OPSET = 19  # the first with DeformConv
+OPSET = 19
+"""The first with DeformConv."""
+
 _MOST_DIFFERENCE = 1e-4  # of a probability, between torch and ONNX Runtime
 _CHECKED_HEIGHT_PX, _CHECKED_WIDTH_PX = 60, 84  # apart from what is traced, and no multiples of eight
 _HEIGHT, _WIDTH = "height", "width"
@@ -80,7 +82,7 @@ class AnySize(nn.Module):
     The padding holds no events, is outside the mask, and repeats the last row and column of the prior.
     """
 
-    def __init__(self, network: PublishedNetwork) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
@@ -119,10 +121,7 @@ def export_onnx(
         OutputError: the file cannot be written there.
         EdfvError: ONNX Runtime cannot load what was exported, or computes something else.
     """
-    exported = copy.deepcopy(network)
-    if operator is SamplingOperator.DEFORM_CONV:
-        for attention in exported.refine.mccs:
-            attention.dwconv_kv = _OperatorConvolution(attention.dwconv_kv)
+    exported = in_operators(network, operator)
     with replace_atomically(path) as temporary:
         write_onnx(
             AnySize(exported).eval(),
@@ -130,7 +129,7 @@ def export_onnx(
             temporary,
             inputs=INPUTS,
             outputs=OUTPUTS,
-            opset=_OPSET,
+            opset=OPSET,
             metadata={**_metadata(operator), **(provenance or {})},
         )
         difference = _largest_difference(network, temporary, operator)
@@ -140,6 +139,17 @@ def export_onnx(
                 f"operator {operator.value} on ONNX Runtime {onnxruntime.__version__}: try another of either"
             )
     return difference
+
+
+def in_operators(network: nn.Module, operator: SamplingOperator) -> nn.Module:
+    """A copy of a network, to be exported, whose deformable convolutions become an ONNX operator."""
+    exported = copy.deepcopy(network)
+    if operator is SamplingOperator.DEFORM_CONV:
+        for module in list(exported.modules()):
+            for name, child in module.named_children():
+                if isinstance(child, DeformableConvolution):
+                    setattr(module, name, _OperatorConvolution(child))
+    return exported
 
 
 def _largest_difference(network: PublishedNetwork, path: Path, operator: SamplingOperator) -> float:
