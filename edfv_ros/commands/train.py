@@ -85,7 +85,8 @@ def train(
       edfv train --out run --data crops --validation held_out
       edfv train --out run --data crops --validation held_out --steps 40000
       edfv train --out run --data crops --data more --validation held_out
-      edfv train --out peer --data crops --validation held_out --network published --minutes 60
+      edfv train --out peer --data crops --validation held_out \\
+          --network published --minutes 60
       edfv train --out run --data crops --validation held_out --simulate 8000
     """
     if importlib.util.find_spec("torch") is None:

@@ -25,7 +25,7 @@ _FILE_KINDS = {".onnx": "model", ".yaml": "prior", ".yml": "prior"}
 class OpenPeer(Protocol):
     """Opens a peer for one recording."""
 
-    def __call__(self, recording: Evaluated, model: Path | None) -> Predict:
+    def __call__(self, recording: Evaluated, model: Path | None, /) -> Predict:
         """Make what is called for each sweep.
 
         Args:
