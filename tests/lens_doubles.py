@@ -7,9 +7,14 @@ import struct
 import threading
 import time
 import tty
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import pytest
+
+from edfv_ros.lens.detection import Finding, look_at
 
 
 class PtyDevice:
@@ -29,7 +34,7 @@ class PtyDevice:
         self.port = os.ttyname(self._slave)
         self.received = bytearray()
         self.requests: list[object] = []
-        self.fault: Callable[[bytes], bytes] = lambda answer: answer
+        self.fault: Callable[[bytes], bytes] = sound
         self._unplugged = threading.Event()
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
@@ -80,14 +85,69 @@ FAULTS: dict[str, Callable[[bytes], bytes]] = {
 """Faults that any answer may have."""
 
 
-def late(seconds: float) -> Callable[[bytes], bytes]:
-    """A fault: the answer comes late."""
+class Held:
+    """A fault: answers are kept back."""
 
-    def wait(answer: bytes) -> bytes:
-        time.sleep(seconds)
-        return answer
+    def __init__(self) -> None:
+        self.answers: list[bytes] = []
 
-    return wait
+    def __call__(self, answer: bytes) -> bytes:
+        self.answers.append(answer)
+        return b""
+
+
+def sound(answer: bytes) -> bytes:
+    """No fault."""
+    return answer
+
+
+WAIT_S = 60.0  # for what a busy machine may put off
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited too long"
+        time.sleep(0.005)
+
+
+def wait_for_error(use: Callable[[], object], kind: type[Exception], match: str) -> None:
+    """Use something until it is noticed that it cannot be used."""
+
+    def fails() -> bool:
+        try:
+            use()
+        except kind:
+            return True
+        return False
+
+    def again() -> None:
+        wait_for(fails)
+        use()
+
+    with pytest.raises(kind, match=match):
+        again()
+
+
+@contextmanager
+def impatient(lens: Any) -> Iterator[None]:
+    """Wait for answers that will not come no longer than need be.
+
+    Sound answers get all the time that a driver gives them: on a busy machine a double may be late.
+    """
+    kept = lens._port._timeout_s
+    lens._port._timeout_s = 0.1
+    yield
+    lens._port._timeout_s = kept
+
+
+def look_patiently(port: str, drivers: Sequence[str] = ()) -> Finding:
+    """Ask what is there, with more patience where there is no answer: the machine may be busy."""
+    for timeout_s in (0.1, 1.0, 10.0):
+        found = look_at(port, drivers=drivers, timeout_s=timeout_s)
+        if not found.finding.startswith("silent"):
+            break
+    return found
 
 
 def crc_arc(data: bytes) -> bytes:
@@ -119,6 +179,10 @@ class Ld4Double(PtyDevice):
     @property
     def focal_power_dpt(self) -> float:
         return self.focal_power_code / 200 - 5
+
+    @property
+    def control(self) -> float:
+        return self.focal_power_dpt
 
     def take(self) -> object | None:
         for prefix, length in self.LENGTHS.items():
@@ -189,6 +253,65 @@ class LineDouble(PtyDevice):
 
     def reply(self, line: str) -> str:
         raise NotImplementedError
+
+
+class VirtualDouble(LineDouble):
+    """A virtual lens, whose telemetry comes every 5 ms while it sweeps.
+
+    Args:
+        clock_us: the device's clock.
+        replies: answers to use in place of the right ones, by command word; None answers nothing.
+        lose: whether to leave the telemetry line with this sequence number out.
+    """
+
+    end = b"\n"
+
+    def __init__(
+        self,
+        *,
+        clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
+        replies: dict[str, str | None] | None = None,
+        lose: Callable[[int], bool] = lambda sequence: False,
+    ) -> None:
+        super().__init__()
+        self.control = 0.0
+        self._clock_us = clock_us
+        self._replies = replies or {}
+        self._lose = lose
+        self._sweep: tuple[float, float, float] | None = None
+        self._began_us = self._sent_us = self._sequence = 0
+
+    def vergence_at(self, elapsed_us: float) -> float:
+        """Vergence of the triangle that was asked for, this long after the answer."""
+        assert self._sweep is not None
+        low, high, hz = self._sweep
+        return low + (high - low) * (1 - abs(2 * (elapsed_us * 1e-6 * hz % 1) - 1))
+
+    def turn_us(self, index: int) -> float:
+        """Device time of a turning point."""
+        assert self._sweep is not None
+        return self._began_us + index * 5e5 / self._sweep[2]
+
+    def answer(self, request: object) -> bytes:
+        command, *arguments = str(request).split()
+        reply: str | None = f"T {self._clock_us()}" if command == "TIME" else "OK virtual lens 1"
+        if command == "SWEEP":
+            low, high, hz = (float(arguments[i]) for i in (0, 1, 3))
+            self._sweep, self._began_us = (low, high, hz), self._clock_us()
+            self._sent_us = self._began_us - 5_000
+        elif command in ("STOP", "GOTO"):
+            self._sweep = None
+            self.control = float(arguments[0]) if arguments else self.control
+        reply = self._replies.get(command, reply)
+        return b"" if reply is None else reply.encode() + self.end
+
+    def tick(self) -> None:
+        while self._sweep is not None and self._sent_us + 5_000 <= self._clock_us():
+            self._sent_us += 5_000
+            if not self._lose(self._sequence):
+                vergence_dpt = self.vergence_at(self._sent_us - self._began_us)
+                self.send(f"S {self._sequence} {self._sent_us} {vergence_dpt:.6f}\n".encode())
+            self._sequence += 1
 
 
 class IccDouble(LineDouble):

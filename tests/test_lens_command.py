@@ -9,8 +9,17 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lens_doubles import EdfvDouble, IccDouble, Ld4Double, LineDouble, PtyDevice, Scf4Double, UsbmDouble
-from lens_emulator import LensEmulator
+from lens_doubles import (
+    EdfvDouble,
+    IccDouble,
+    Ld4Double,
+    LineDouble,
+    PtyDevice,
+    Scf4Double,
+    UsbmDouble,
+    VirtualDouble,
+    look_patiently,
+)
 from typer.testing import CliRunner
 
 from edfv_ros.cli import app
@@ -67,13 +76,13 @@ def test_every_driver_can_be_detected_and_the_safe_order_is_kept() -> None:
 @pytest.mark.parametrize("driver", DOUBLES)
 def test_a_controller_is_detected_whatever_was_asked_before(driver: str) -> None:
     with DOUBLES[driver]() as double:
-        found = look_at(double.port, timeout_s=0.1)
+        found = look_patiently(double.port)
         assert found.driver == driver and found.finding
 
 
 def test_the_virtual_lens_is_detected() -> None:
-    with LensEmulator() as emulator:
-        found = look_at(emulator.port, drivers=["virtual"])
+    with VirtualDouble() as emulator:
+        found = look_patiently(emulator.port, ["virtual"])
         assert (found.driver, found.finding) == ("virtual", "virtual lens 1")
 
 
@@ -95,7 +104,7 @@ def test_absence_silence_and_wrong_answers_are_told_apart(tmp_path: Path) -> Non
         os.close(slave)
     assert silent.driver == "" and silent.finding.startswith("silent")
     with Modem() as modem:
-        other = look_at(modem.port, drivers=["optotune_icc", "scf4"], timeout_s=0.05)
+        other = look_patiently(modem.port, ["optotune_icc", "scf4"])
         assert other.driver == "" and "'NO CARRIER'" in other.finding
 
 
@@ -134,12 +143,12 @@ def test_goto_clamps_only_when_asked_and_says_so(tmp_path: Path) -> None:
 
 
 def test_sweep_moves_prints_a_line_a_second_and_stops(tmp_path: Path) -> None:
-    with LensEmulator() as emulator:
+    with VirtualDouble() as emulator:
         rig = rig_file(tmp_path, "virtual", "")
         code, out, error = edfv("sweep", "--rig", rig, "--port", emulator.port, "--hz", "8", "--seconds", "0.5")
         assert code == 0 and "sweeping" in out.splitlines()[0] and "samples, 0 lost" in out.splitlines()[-1]
         assert "triangle, 0.3 to 4.2 dpt, 8 Hz" in error
-        assert [command for command in emulator.commands if command != "TIME"][-2:] == [
+        assert [command for command in emulator.requests if command != "TIME"][-2:] == [
             "SWEEP 0.300000 4.200000 triangle 8.000000",
             "STOP",
         ]
@@ -153,10 +162,10 @@ def test_a_sweep_that_the_lens_cannot_follow_is_refused(tmp_path: Path) -> None:
 
 
 def test_monitor_leaves_the_lens_as_it_is(tmp_path: Path) -> None:
-    with LensEmulator() as emulator:
+    with VirtualDouble() as emulator:
         rig = rig_file(tmp_path, "virtual", emulator.port)
         code, out, _ = edfv("monitor", "--rig", rig, "--seconds", "0.3")
-        assert code == 0 and "standing" in out and {*emulator.commands} == {"ID", "TIME"}
+        assert code == 0 and "standing" in out and {*emulator.requests} == {"ID", "TIME"}
 
 
 def test_a_lens_that_goes_away_is_one_line_and_2(tmp_path: Path) -> None:
