@@ -519,6 +519,16 @@ def test_homing_finds_the_photo_interrupter_wherever_the_lens_was():
     assert talk.controller.control == 34_000
 
 
+def test_moves_are_distances_until_told_otherwise():
+    talk = Talk("scf4", "steps_per_s=5")
+    for command in ("$B2", "M238", "M240 A600", "G92 A500", "G0 A-100"):
+        assert talk.line(command, wait_us=400_000) == "OK"
+    assert talk.line("!1", wait_us=3e6).startswith("400, ")
+    talk.line("G90")
+    talk.line("G0 A450")
+    assert talk.line("!1", wait_us=3e6).startswith("450, ")
+
+
 def test_the_same_count_is_another_focus_on_the_way_back():
     talk = homed()
     for target in (35_000, 34_000):

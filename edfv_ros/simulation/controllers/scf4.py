@@ -100,7 +100,8 @@ class Scf4(Controller):
         self._line = bytearray()
         self._busy_until_us = now_us
         self._states = 0
-        self._initialised = self._relative = self._lit = False
+        self._initialised = self._lit = False
+        self._relative = True  # the maker's homing example sends distances and has not said G91
         self._forced = dict.fromkeys(_AXES, False)
         self._speeds = dict.fromkeys(_AXES, 100)
         self._new_axes(now_us)
