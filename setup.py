@@ -55,12 +55,14 @@ setup(
             )
         ],
         "gpu": ["torch>=2.4", "onnxruntime-gpu>=1.19"],
+        "view": ["rerun-sdk>=0.41,<1 ; python_version >= '3.11'"],
         "train": ["torch>=2.4", "onnx>=1.16"],
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
             "mcap-ros2-support>=0.6",
             "onnx>=1.16",
+            "rerun-sdk>=0.41,<1 ; python_version >= '3.11'",
             "ruff>=0.6",
             "mypy>=1.11",
             "types-PyYAML",

@@ -23,6 +23,7 @@ from edfv_ros.commands import (
     simulate,
     statistics,
     train,
+    view,
 )
 from edfv_ros.commands.terminal import EdfvGroup
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(info.info)
+app.command()(view.view)
 app.command()(record.record)
 app.command()(recover.recover)
 app.command()(simulate.simulate)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "mcap_ros2": "mcap-ros2-support",
+    "rerun": "rerun-sdk",
     "serial": "pyserial",
     "yaml": "pyyaml",
 }
@@ -29,7 +30,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     **{name: f"python3-{name}" for name in ("matplotlib", "numba", "numpy", "rich", "serial", "typer", "yaml")},
 }
-OPTIONAL = {"torch", "onnx", "onnxruntime"}
+OPTIONAL = {"torch", "onnx", "onnxruntime", "rerun"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "mcap", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need

@@ -1,16 +1,13 @@
 """`edfv record`: a live source becomes a sweep recording."""
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 
+from edfv_ros.commands.signals import signals_set
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import EdfvError
 
@@ -47,7 +44,7 @@ def record(
         raise EdfvError(f"--seconds {seconds:g}: give a time above 0")
     stop = threading.Event()
     console = notices()
-    with _signals_set(stop), console.status(f"opening {escape(source)}") as line:
+    with signals_set(stop), console.status(f"opening {escape(source)}") as line:
         status = live_recording.record(
             source,
             out,
@@ -62,22 +59,6 @@ def record(
         console.print(f"! {status.problem}", style="yellow", markup=False, soft_wrap=True)
     if rig is None:
         console.print("! no rig given: edfv run will need --rig, and triggers in the recording", style="yellow")
-
-
-@contextmanager
-def _signals_set(stop: threading.Event) -> Iterator[None]:
-    """Let Ctrl-C and a polite kill set ``stop``; a second one does not wait."""
-
-    def end(number: int, _: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.default_int_handler)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _in_words(status: "RecordingStatus") -> str:
