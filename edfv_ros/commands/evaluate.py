@@ -1,4 +1,4 @@
-"""`edfv evaluate`: a held-out test set, and estimators side by side on it."""
+"""`edfv evaluate`: a held-out test set, estimators side by side on it, and what time costs."""
 
 import math
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from edfv_ros.outputs.plain_json import to_json
 
 if TYPE_CHECKING:
     from edfv_ros.evaluation.comparison import Comparison, Summary
+    from edfv_ros.evaluation.timing import TimingTrial
 
 EXIT_INTERRUPTED = 130
 
@@ -24,13 +25,15 @@ _NONE = "-"
 _WIDEST = 1000
 
 evaluate_app = typer.Typer(
-    help="A held-out test set, and estimators side by side on it.", no_args_is_help=True, rich_markup_mode="rich"
+    help="A held-out test set, estimators side by side on it, and what time costs.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
 )
 
 
 @evaluate_app.callback()
 def evaluate() -> None:
-    """A held-out test set, and estimators side by side on it."""
+    """A held-out test set, estimators side by side on it, and what time costs."""
 
 
 @evaluate_app.command()
@@ -144,6 +147,72 @@ def compare(
 
         save_png(comparison_picture(comparison.panels, comparison.methods), picture)
         notices().print(f"picture: {escape(str(picture))}", style="dim")
+
+
+@evaluate_app.command()
+def timing(
+    rig: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Rig to simulate; the example rig if left out.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="Kind of scene; a wrong one lists them all.")] = "room",
+    seed: Annotated[int, typer.Option(min=0, help="Another number, another scene and sensor.")] = 0,
+    sweeps: Annotated[int, typer.Option(min=4, max=100, help="Focus sweeps.")] = 6,
+    lag: Annotated[float, typer.Option(metavar="MS", min=0, max=100, help="By which the lens is late, unknown.")] = 2.0,
+    drift: Annotated[float, typer.Option(metavar="PPM", min=-1000, max=1000, help="Of the lens's clock.")] = 200.0,
+) -> None:
+    """Show what it costs in depth how the focus is bound to time.
+
+    On the virtual rig, whose lens is late by a lag that the rig file does not
+    know and whose controller's clock drifts, depth is computed three times:
+    with the true focus, from trigger edges and from telemetry; each as it is
+    and with the lag taken out that comparing up-sweeps with down-sweeps finds.
+    Ends with 1 where depth by triggers is more than 0.1 bin from that with
+    perfect timing, or depth by telemetry more than 0.5 (medians over confident
+    pixels). docs/evaluation.md says more.
+
+    \b
+    Examples:
+      edfv evaluate timing
+      edfv evaluate timing --kind shelf --seed 3 --lag 4 --drift -50
+    """
+    from edfv_ros.evaluation.timing import try_timing  # numba takes its time to load
+    from edfv_ros.rig import load_rig
+    from edfv_ros.share import config_file
+
+    loaded = load_rig(rig or config_file("rig.yaml"))
+    with _progress("timing", notices()) as progress:
+        task = progress.add_task("", total=1.0)
+        trial = try_timing(
+            loaded,
+            kind=kind,
+            seed=seed,
+            sweeps=sweeps,
+            lag_ms=lag,
+            drift_ppm=drift,
+            progress=lambda fraction: progress.update(task, completed=fraction),
+        )
+    _print_timing(results(), trial, f"{kind}-{seed} at {loaded.sweep.frequency_hz:g} Hz")
+    if not trial.passes:
+        raise typer.Exit(1)
+
+
+def _print_timing(console: Console, trial: "TimingTrial", scene: str) -> None:
+    drift_ppm, uncertainty_us = (trial.clock[f"clock_{name}"] for name in ("drift_ppm", "uncertainty_us"))
+    clock = f"clock drift found {drift_ppm:+.0f} ppm, time known to {uncertainty_us:.0f} us"
+    console.print(f"{scene}, {trial.bin_ms:.2f} ms a bin; telemetry: {clock}", markup=False, soft_wrap=True)
+    table = Table(box=None, header_style="bold", padding=(0, 0, 0, 2), pad_edge=False)
+    table.add_column("focus by", no_wrap=True)
+    for heading in ("lag found ms", "error bins", "from perfect", "one way", "limit"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in trial.rows:
+        lag = _NONE if row.lag is None else f"{row.lag.lag_us * 1e-3:.2f} ± {row.lag.sigma_us * 1e-3:.2f}"
+        limit = _NONE if row.limit_bins is None else f"{row.limit_bins:g} {'kept' if row.passes else 'EXCEEDED'}"
+        cells = [_number(value) for value in (row.error_bins, row.from_perfect_bins, row.one_way_bins)]
+        table.add_row(f"{row.binding}{', lag taken out' if row.corrected else ''}", lag, *cells, limit)
+    console.width = max(
+        console.width, console.measure(table, options=console.options.update(max_width=_WIDEST)).maximum
+    )
+    console.print(table)
 
 
 _COLUMNS = {
