@@ -36,7 +36,6 @@ FIRST_BINS = -0.5
 LAST_BINS = BINS - 0.5
 
 _LEAST_GATE = 1e-3
-_LARGEST_LOGIT = 40.0  # whose exponential, 65 times, is still a single-precision number; the evidence's are far below
 
 
 class Prediction(NamedTuple):
@@ -187,7 +186,8 @@ def _sum_of_candidates(x: Tensor) -> Tensor:
 
 def _middle(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Expectation about the median candidate, [B, 1, h, w] in bins, and the log probability of being there."""
-    share = torch.exp(logits.float().clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT))
+    logits = logits.float()
+    share = torch.exp(logits - logits.amax(1, keepdim=True).detach())
     up_to = torch.ones(CANDIDATES, CANDIDATES, device=logits.device).tril()[:, :, None, None]
     with torch.autocast(logits.device.type, enabled=False):  # convolutions: ONNX Runtime's sums over channels are slow
         below = F.conv2d(share, up_to)
