@@ -1,8 +1,6 @@
-"""The package as ROS tools see it: manifest, launch file, configuration."""
+"""The package as ROS tools see it: manifest, configuration."""
 
 import ast
-import importlib.util
-import os
 import re
 import runpy
 import sys
@@ -32,10 +30,10 @@ ROSDEP_KEYS = {
 }
 OPTIONAL = {"torch", "onnx", "onnxruntime", "rerun"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "mcap", "pydantic", "threadpoolctl", "zstandard"}
-STARTED_BY_THE_LAUNCH_FILE = {"rviz2"}
+STARTED_BY_THE_LAUNCH_FILES = {"rviz2", "tf2_ros"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need
 NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"}
-WITH_RCLPY = {"ament_index_python", "builtin_interfaces", "rcl_interfaces"}
+WITH_RCLPY = {"builtin_interfaces", "rcl_interfaces"}
 MESSAGES = {"diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs"}
 ROS_PACKAGES = {"rclpy"} | MESSAGES | WITH_RCLPY | NOT_ON_PYPI
 TOOLS = {"setuptools", "ruff", "mypy", "types-pyyaml", "onnxruntime-gpu"}  # needed, imported under no name of theirs
@@ -87,7 +85,7 @@ def test_manifest_names_what_the_package_uses():
     assert manifest.findtext("export/build_type") == "ament_python"
     used = imports("edfv_ros", "launch")
     needed = {ROSDEP_KEYS.get(name, name) for name in used - FROM_PIP_ALONE}
-    assert {item.text for item in manifest.findall("exec_depend")} == needed | STARTED_BY_THE_LAUNCH_FILE
+    assert {item.text for item in manifest.findall("exec_depend")} == needed | STARTED_BY_THE_LAUNCH_FILES
     test_needed = {item.text for item in manifest.findall("test_depend")}
     assert test_needed == (imports("tests") & ROS_PACKAGES) - used | {"python3-pytest"}
     comment = " ".join((ROOT / "package.xml").read_text(encoding="utf-8").split())
@@ -125,48 +123,3 @@ def test_rviz_asks_for_what_the_node_offers():
     topics = [display["Topic"] for display in config["Visualization Manager"]["Displays"] if "Topic" in display]
     assert {topic["Value"] for topic in topics} == {"/depth", "/confidence", "/points", "/guide"}
     assert {topic["Reliability Policy"] for topic in topics} == {"Reliable"}
-
-
-@pytest.fixture
-def launch_description(tmp_path, monkeypatch):
-    # launch.actions, as the folder launch/ of this repository looks like a package of that name.
-    pytest.importorskip("launch.actions", reason="the ROS package launch is not installed")
-    pytest.importorskip("launch_ros.actions", reason="the ROS package launch_ros is not installed")
-    index = tmp_path / "share/ament_index/resource_index/packages"
-    index.mkdir(parents=True)
-    (index / "edfv_ros").touch()
-    (tmp_path / "share/edfv_ros").symlink_to(ROOT)
-    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}{os.pathsep}{os.environ.get('AMENT_PREFIX_PATH', '')}")
-    spec = importlib.util.spec_from_file_location("depth_launch", ROOT / "launch/depth.launch.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "depth_launch", module)
-    spec.loader.exec_module(module)
-    return module.generate_launch_description()
-
-
-def test_every_launch_argument_is_described(launch_description):
-    arguments = {argument.name: argument for argument in launch_description.get_launch_arguments()}
-    wanted = {"rig", "source", "path", "camera_name", "namespace", "rviz", "autostart", "estimator", "log_level"}
-    assert wanted <= arguments.keys()
-    assert list(arguments["source"].choices) == ["camera", "file", "network", "sim"]
-    for argument in arguments.values():
-        assert argument.description.strip() not in ("", "no description given")
-        assert argument.default_value is not None
-
-
-@pytest.mark.parametrize("rviz", ["true", "false"])
-def test_launch_makes_the_node_and_rviz_where_wanted(launch_description, rviz):
-    from launch import LaunchContext
-    from launch.actions import OpaqueFunction
-    from launch_ros.actions import Node
-
-    context = LaunchContext()
-    context.launch_configurations.update(rviz=rviz, camera_name="left")
-    started = []
-    for entity in launch_description.entities:
-        made = entity.visit(context)
-        if isinstance(entity, OpaqueFunction):
-            started = [action for action in made if isinstance(action, Node)]
-    executables = [node.node_executable for node in started]
-    assert executables == (["depth_node", "rviz2"] if rviz == "true" else ["depth_node"])
