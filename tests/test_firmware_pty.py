@@ -31,6 +31,7 @@ from simavr.machine import CLOCK_HZ
 
 from edfv_ros.errors import LensError
 from edfv_ros.lens.driver import LensSample
+from edfv_ros.lens.drivers import edfv as driver
 from edfv_ros.lens.drivers.edfv import EdfvLens
 from edfv_ros.lens.plan import SweepPlan
 from edfv_ros.rig import Calibration, Rig, load_rig
@@ -98,7 +99,7 @@ class Client:
         return reply
 
     def wait_for_records(self, kind: int, count: int) -> list[Record]:
-        deadline_s = time.monotonic() + 20
+        deadline_s = time.monotonic() + 60
         while time.monotonic() < deadline_s:
             found = [record for record in self.records if record.kind == kind]
             if len(found) >= count:
@@ -151,7 +152,7 @@ def rig_at(port: str) -> Rig:
 
 def take_samples(lens: EdfvLens, count: int) -> list[LensSample]:
     samples: list[LensSample] = []
-    deadline_s = time.monotonic() + 30
+    deadline_s = time.monotonic() + 60
     while len(samples) < count:
         assert time.monotonic() < deadline_s, f"{len(samples)} samples came"
         samples += lens.telemetry()
@@ -167,17 +168,16 @@ def test_a_client_written_from_the_document_connects_uploads_and_sweeps() -> Non
         assert (status.state, status.overruns, status.records_lost) == (State.SWEEPING, 0, 0)
 
 
-def test_the_driver_sweeps_and_comes_back_after_unplugging() -> None:
+def test_the_driver_sweeps_and_comes_back_after_unplugging(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_REPLY_S", 10.0)  # a busy machine simulates late,
+    monkeypatch.setattr(driver, "_WATCHDOG_MS", 60_000)  # and lets nobody speak for long
     plan = SweepPlan(0.5, 4.5, "triangle", 5.0)
     with closing(PacedDevice()) as device, EdfvLens(rig_at(device.port)) as lens:
         lens.open()
         assert "firmware 1.0.0" in lens.identify()
         lens.goto(2.0)
         lens.run(plan)
-        samples = take_samples(lens, 90)
-        first = next(i for i, sample in enumerate(samples) if sample.vergence_dpt < 1.0)  # the first far turn
-        samples = samples[first:]
-        assert len(samples) > 50
+        samples = take_samples(lens, 120)  # more than a period
         assert [sample.sequence for sample in samples[1:]] == [sample.sequence + 1 for sample in samples[:-1]]
         vergence_dpt = [sample.vergence_dpt for sample in samples]
         assert min(vergence_dpt) == pytest.approx(0.5, abs=1e-3) and max(vergence_dpt) == pytest.approx(4.5, abs=1e-3)
@@ -189,4 +189,4 @@ def test_the_driver_sweeps_and_comes_back_after_unplugging() -> None:
     with closing(PacedDevice()) as device, EdfvLens(rig_at(device.port)) as lens:
         lens.open()
         lens.run(plan)
-        assert take_samples(lens, 10)[0].device_us < samples[-1].device_us
+        assert take_samples(lens, 10)[0].vergence_dpt == pytest.approx(0.5, abs=1e-3)  # from the far turn on
