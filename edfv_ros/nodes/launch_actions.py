@@ -10,7 +10,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from edfv_ros.errors import EdfvError
 from edfv_ros.nodes.camera_group import rig_in_use
 from edfv_ros.nodes.fast_dds import fast_dds_environment
-from edfv_ros.nodes.launch_arguments import Argument, parse_pose
+from edfv_ros.nodes.launch_arguments import Argument, LaunchError, parse_pose
 from edfv_ros.nodes.parameters import FIELDS, default
 from edfv_ros.share import config_file
 
@@ -68,7 +68,7 @@ def camera_actions(
         fixed: parameters of the node that are no arguments of this launch file.
 
     Raises:
-        LaunchError: the pose is none.
+        LaunchError: the pose is none, or a parameter that is a number was given something else.
     """
     values, fixed = arguments.values(context), fixed or {}
     parameters = {**arguments.given(context), **fixed}
@@ -92,13 +92,11 @@ def depth_node(parameters: Mapping[str, str], values: Mapping[str, str], *, name
         parameters: of the node, as text; they go before the parameter file. Other names are passed over.
         values: of the common arguments.
         namespace: of the node.
+
+    Raises:
+        LaunchError: a parameter that is a number was given something else.
     """
-    typed = {
-        # With its type: a serial number is a string even where YAML would read a number.
-        name: ParameterValue(value, value_type=type(default(name)))
-        for name, value in parameters.items()
-        if name in FIELDS
-    }
+    typed = {name: _typed(name, text) for name, text in parameters.items() if name in FIELDS}
     return Node(
         package="edfv_ros",
         executable="depth_node",
@@ -114,6 +112,19 @@ def depth_node(parameters: Mapping[str, str], values: Mapping[str, str], *, name
         output="screen",
         emulate_tty=True,
     )
+
+
+def _typed(name: str, text: str) -> bool | float | ParameterValue:
+    """A parameter as launch_ros wants it; a string stays one even where YAML would read a number."""
+    kind = type(default(name))
+    if kind is str:
+        return ParameterValue(text, value_type=str)
+    if kind is bool:
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        raise LaunchError(f"{name}:={text}: give a number") from None
 
 
 def camera_name(values: Mapping[str, str]) -> str:
