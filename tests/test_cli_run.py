@@ -24,9 +24,10 @@ from recordings import (
     write_rig,
     write_small_recording,
 )
+from sweeping_pixels import bumps, fire
 from test_cli_basics import edfv, process
 
-from edfv_ros.events import TRIGGER_DTYPE, Aedat4Writer, SourceInfo
+from edfv_ros.events import TRIGGER_DTYPE, Aedat4Writer, SourceInfo, TriggerType
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,39 @@ def test_bouncing_edges_are_not_missed_ones(tmp_path: Path) -> None:
     assert edfv("run", folder, "--out", tmp_path / "depth")[0] == 0
     report = json.loads((tmp_path / "depth" / "report.json").read_text())
     assert report["doubts"] == [] and report["lens"] == {"doubled_edges": 6}
+
+
+def test_run_tells_of_the_lag_and_takes_it_out_where_asked(tmp_path: Path) -> None:
+    rig = small_rig(96, 80)
+    signal, lag_us = bumps(rig, 0), 2_000.0
+    folder = tmp_path / "late"
+    folder.mkdir()
+    info = SourceInfo("TESTCAM_1", rig.camera.width_px, rig.camera.height_px, ("events", "triggers"), live=False)
+    turns_us = START_US + SWEEP_US * np.arange(5)
+    with Aedat4Writer(folder / "recording.aedat4", info) as writer:
+        writer.write_triggers(np.array([(turn, TriggerType.RISING_EDGE) for turn in turns_us], TRIGGER_DTYPE))
+        writer.write_events(fire(rig, lambda sweep: signal, 5, lag_us))
+    write_rig(rig, folder / "rig.yaml")
+    reports = {}
+    for option in ([], ["--correct-lag"]):
+        out_dir = tmp_path / f"out{len(option)}"
+        code, out, error = edfv("run", folder, "--out", out_dir, *option)
+        assert code == 0, error
+        assert "lag of the events behind the focus: +" in out and ("taken out" in out) == bool(option)
+        reports[bool(option)] = json.loads((out_dir / "report.json").read_text())
+    for report in reports.values():
+        assert report["lag"]["lag"]["lag_us"] == pytest.approx(lag_us, abs=0.2 * SWEEP_US / rig.bins.count)
+        assert report["timing"]["edges"] == 5
+    assert reports[False]["lag"]["correction_us"] is None
+    taken_out_us = reports[True]["lag"]["correction_us"]
+    assert taken_out_us == pytest.approx(lag_us, abs=0.2 * SWEEP_US / rig.bins.count)
+    starts_us = [[sweep["start_us"] for sweep in report["sweeps"]] for report in reports.values()]
+    assert np.allclose(np.subtract(starts_us[1], starts_us[0]), taken_out_us, atol=60)
+
+
+def test_run_says_why_it_knows_no_lag(sweep: Path, tmp_path: Path) -> None:
+    code, out, _ = edfv("run", sweep, "--out", tmp_path / "out", "--correct-lag")
+    assert code == 0 and "lag of the events behind the focus: not known (" in out
 
 
 def test_run_without_truth_reports_no_metrics(copy: Path, tmp_path: Path) -> None:

@@ -319,3 +319,20 @@ def test_what_is_missing_is_explained(tmp_path: Path) -> None:
         open_sweeps(rig_with(sync="file"))
     with pytest.raises(LensError, match="telemetry needs the lens itself"):
         open_sweeps(rig_with(sync="telemetry"), tmp_path)
+
+
+def test_triggers_tell_their_rhythm_once_there_is_one() -> None:
+    sweeps = TriggerSweeps(RIG)
+    sweeps.observe(packet(T0, T0 + 1_000, edges([T0])))
+    assert set(sweeps.timing) == {"edges"}
+    late_us = [0, 300, 0, 0, 0, 0, 0]
+    run(sweeps, edges([T0 + 200_100 * (i + 1) // 2 + late_us[i] for i in range(7)]), T0 + 800_000, T0 + 10_000)
+    timing = sweeps.timing
+    assert timing["edges"] == 8
+    assert timing["edge_spacing_us"] == pytest.approx(100_050, abs=5)
+    assert timing["edge_jitter_us"] == pytest.approx(300, abs=50)
+    assert timing["frequency_error_ppm"] == pytest.approx(-500, abs=50)
+
+
+def test_a_track_tells_nothing_of_time() -> None:
+    assert TrackSweeps(LensTrack(np.array([T0, T0 + SWEEP_US], float), np.array([0.3, 4.2])), RIG).timing == {}
