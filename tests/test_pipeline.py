@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from recordings import small_rig as rig_of_32_bins
+from sweeping_pixels import bumps, fire
 
 from edfv_ros.depth import DepthEstimate
 from edfv_ros.errors import LensError, RigError, SourceError
@@ -478,3 +480,47 @@ def test_the_slot_keeps_the_newest_and_hands_back_the_rest() -> None:
     slot.close()
     assert slot.put(4) == 4
     assert slot.take() == 3 and slot.take() is None
+
+
+@pytest.mark.parametrize("correct_lag", [True, False])
+def test_the_lag_of_the_events_is_told_and_taken_out_of_the_sweeps_to_come_where_asked(correct_lag: bool) -> None:
+    rig, lag_us, sweeps = rig_of_32_bins(96, 80), 2_000.0, 7
+    signal = bumps(rig, 0)
+    events = fire(rig, lambda sweep: signal, sweeps, lag_us)
+    assert int(events["timestamp"][0]) >= T0
+    outputs: list[DepthOutput] = []
+
+    class Paced(PacketCapture):
+        """Gives a sweep's events once there is depth of what came before, and from the fifth on a lag."""
+
+        given = 0
+
+        def read(self, timeout_s: float) -> Packet | None:
+            deadline = time.monotonic() + WAIT_S
+            while time.monotonic() < deadline and not self.is_due():
+                time.sleep(0.002)
+            self.given += 1
+            return super().read(timeout_s)
+
+        def is_due(self) -> bool:
+            now = live.statistics()
+            return now.depths >= self.given - 1 and (self.given < 5 or now.lag.measurements >= 2)
+
+    capture = Paced(packets(events, [T0 + SWEEP_US * i for i in range(1, sweeps)]))
+    capture.info = SourceInfo("TEST", *rig.camera.resolution, ("events",), live=True)
+    live = DepthPipeline(
+        rig,
+        lambda: capture,  # type: ignore[arg-type, return-value]
+        lambda: TrackSweeps(track(sweeps), rig),
+        BlankEstimator(),
+        outputs.append,
+        correct_lag=correct_lag,
+    )
+    live.start()
+    assert live.wait(2 * WAIT_S)
+    statistics = live.statistics()
+    assert statistics.error is None and statistics.timing == {}
+    tolerance_us = 0.2 * SWEEP_US / rig.bins.count
+    assert statistics.lag.lag is not None and statistics.lag.lag.lag_us == pytest.approx(lag_us, abs=tolerance_us)
+    assert outputs[0].sweep.lag_us == 0.0
+    assert outputs[-1].sweep.lag_us == (pytest.approx(lag_us, abs=tolerance_us) if correct_lag else 0.0)
