@@ -174,3 +174,22 @@ def test_a_lens_that_goes_away_is_one_line_and_2(tmp_path: Path) -> None:
         port = double.port
     code, _, error = edfv("info", "--rig", rig)
     assert code == 2 and port in error and error.strip().count("\n") == 0
+
+
+def test_a_sweep_has_the_turns_that_its_track_supposes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edfv_ros.lens.drivers.edfv._REPLY_S", 10.0)  # a double on a busy machine may answer late
+    with EdfvDouble() as double:
+        rig = rig_file(tmp_path, "edfv", double.port)
+        data = yaml.safe_load(rig.read_text())
+        data["lens"] |= {
+            "calibration": {"control": [1000, 61000], "vergence_up_dpt": [0.0, 6.0]},
+            "response": {"resonance_hz": 80.0, "damping": 0.4},
+        }
+        data["sweep"] |= {"sync": "trigger"}
+        rig.write_text(yaml.safe_dump(data))
+        steps = []
+        for how in ([], ["--sharp"]):
+            code, _, error = edfv("sweep", "--rig", rig, "--seconds", "0.1", *how)
+            assert code == 0 and ("turns rounded over 3" in error) == (not how)
+            steps.append(abs(double.points[1] - double.points[0]))
+        assert 0 < steps[0] < 0.2 * steps[1]  # it sets out slowly from a rounded turn

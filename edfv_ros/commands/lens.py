@@ -167,8 +167,9 @@ def sweep(
         ),
     ] = SweepShape.VERGENCE,
     round_turns: Annotated[
-        bool, typer.Option("--round", help="Round the turns, so that the lens comes out of them without ringing.")
-    ] = False,
+        bool,
+        typer.Option("--round/--sharp", help="Turns rounded as far as lens.response asks for, as the track has them."),
+    ] = True,
     seconds: SecondsOption = None,
 ) -> None:
     """Sweep the focus as the rig says, or otherwise; the lens stops at the end.
