@@ -5,7 +5,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +223,22 @@ def test_damage_is_one_line_and_never_wrong_events(bag: Path, tmp_path: Path) ->
     assert refused > 30, "most of a bag is events"
 
 
+def test_no_chunk_vanishes(bag: Path, tmp_path: Path) -> None:
+    """Each bit of what says that a chunk begins, and of its length."""
+    whole, expected = bag.read_bytes(), everything(bag)
+    with bag.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    assert summary is not None
+    damaged = tmp_path / "damaged.mcap"
+    for chunk in (summary.chunk_indexes[0], summary.chunk_indexes[-1]):
+        for bit in range(9 * 8):
+            content = bytearray(whole)
+            content[chunk.chunk_start_offset + bit // 8] ^= 1 << bit % 8
+            damaged.write_bytes(content)
+            with suppress(SourceError):
+                assert everything(damaged) == expected
+
+
 def test_bad_input_is_one_line(bag: Path, sweep: Path, tmp_path: Path) -> None:
     empty, text, folder = tmp_path / "empty.mcap", tmp_path / "text.mcap", tmp_path / "out"
     empty.write_bytes(b"")
@@ -283,6 +299,12 @@ def test_a_bag_is_recorded_beside_a_live_recording(tmp_path: Path) -> None:
     np.testing.assert_array_equal(played.timestamps_us, track.timestamps_us)
     np.testing.assert_array_equal(played.vergence_dpt, track.vergence_dpt)
     run("run", tmp_path / "live.mcap", "--out", tmp_path / "depth", "--sweeps", 1)
+
+
+def test_statistics_of_a_bag(bag: Path) -> None:
+    code, out, error = edfv("statistics", bag)
+    assert code == 0, error
+    assert "30,000" in out
 
 
 def test_topics_are_listed(bag: Path) -> None:

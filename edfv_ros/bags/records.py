@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -89,8 +90,10 @@ class BagFile:
         Raises:
             SourceError: the bag is damaged here; what came before was fine.
         """
+        summary = self._own_summary()
         schemas: dict[int, str] = {}
         topics: dict[int, BagTopic | None] = {}
+        missing = Counter(summary.counts if summary else {})
         for record in self._records():
             if isinstance(record, Schema):
                 schemas[record.id] = record.name
@@ -101,7 +104,11 @@ class BagFile:
                 if record.channel_id not in topics:
                     raise self._damaged("a message of an unknown topic")
                 if (found := topics[record.channel_id]) is not None:
+                    missing[found] -= 1
                     yield found, record
+        # A record whose kind is damaged looks like one of a later version of the format, which are skipped.
+        if any(missing[topic] > 0 for topic in topics.values() if topic is not None) or (summary and not topics):
+            raise self._damaged("messages are missing")
 
     def attachment(self, name: str) -> bytes | None:
         """The newest file of that name within the bag, None where there is none.
@@ -130,18 +137,17 @@ class BagFile:
     def _own_summary(self) -> BagSummary | None:
         if not self.is_closed:
             return None
+        self._file.seek(0)
         try:
             reader = SeekingReader(self._file)
             summary = reader.get_summary()
             if summary is None or summary.statistics is None:
                 return None
             statistics = summary.statistics
-            counts = {
-                BagTopic(channel.topic, summary.schemas[channel.schema_id].name if channel.schema_id else ""): (
-                    statistics.channel_message_counts.get(channel.id, 0)
-                )
-                for channel in summary.channels.values()
-            }
+            counts = Counter[BagTopic]()  # a topic may have several channels
+            for channel in summary.channels.values():
+                kind = summary.schemas[channel.schema_id].name if channel.schema_id else ""
+                counts[BagTopic(channel.topic, kind)] += statistics.channel_message_counts.get(channel.id, 0)
             metadata = {record.name: record.metadata for record in reader.iter_metadata()}
         except Exception:  # whatever the reader stumbles over where the summary is damaged: the data may be sound
             return None

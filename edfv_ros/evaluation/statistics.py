@@ -13,14 +13,20 @@ from edfv_ros.errors import LensError, SourceError
 from edfv_ros.evaluation.intervals import IntervalHistogram, TimeStamps
 from edfv_ros.evaluation.metrics import SUPPORTED_EVENTS
 from edfv_ros.evaluation.noise_floor import NoiseFloor
-from edfv_ros.events import open_source, time_range_us
-from edfv_ros.events.types import Packet, SourceInfo, timestamps_us
+from edfv_ros.events import open_source
+from edfv_ros.events.types import BAG_SUFFIX, Packet, SourceInfo, timestamps_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.optics import VergenceBins
 from edfv_ros.pipeline_assembly import UNCOVERED_RATIO, is_pair
-from edfv_ros.recording import RecordingFiles, check_resolution, find_recording
-from edfv_ros.rig import Rig, load_rig
+from edfv_ros.recording import (
+    RecordingFiles,
+    check_resolution,
+    find_recording,
+    load_recorded_rig,
+    recorded_time_range_us,
+)
+from edfv_ros.rig import Rig
 from edfv_ros.volume.hot_pixels import hot_pixels
 from edfv_ros.volume.kernels import EVENT_COUNT_MAX
 from edfv_ros.volume.same import neighbourhood_events
@@ -150,7 +156,7 @@ def recording_statistics(
         RigError: its rig file is invalid or that of another camera.
     """
     files = find_recording(path)
-    rig = load_rig(files.rig) if files.rig else None
+    rig = load_recorded_rig(files.rig) if files.rig else None
     sweeps: list[FocusSweep] = []
     notes: list[str] = []
     if rig is not None:
@@ -190,12 +196,12 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
 
 def _parts(path: Path) -> tuple[str, ...]:
     path = path.absolute()
-    return (*path.parent.parts[1:], path.stem if path.suffix == ".aedat4" else path.name)
+    return (*path.parent.parts[1:], path.stem if path.suffix in (".aedat4", BAG_SUFFIX) else path.name)
 
 
 def _packets(read: Callable[[], Packet | None], events: Path, on_progress: Callable[[float], None]) -> Iterator[Packet]:
     """The packets of a source, with progress by the time of their events."""
-    period_us = time_range_us(events)
+    period_us = recorded_time_range_us(events)
     while (packet := read()) is not None:
         yield packet
         if period_us is not None and len(packet.events):
