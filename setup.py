@@ -21,6 +21,8 @@ setup(
         (f"share/{package_name}", ["package.xml"]),
         (f"share/{package_name}/launch", sorted(map(str, Path("launch").glob("*.launch.py")))),
         (f"share/{package_name}/config", sorted(map(str, Path("config").glob("*")))),
+        (f"share/{package_name}/udev", sorted(map(str, Path("udev").glob("*")))),
+        (f"share/{package_name}/systemd", sorted(map(str, Path("systemd").glob("*")))),
         (f"share/{package_name}/models", sorted(str(path) for path in Path("models").glob("*") if path.is_file())),
     ],
     zip_safe=True,
