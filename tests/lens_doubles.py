@@ -142,10 +142,13 @@ def impatient(lens: Any) -> Iterator[None]:
 
 
 def look_patiently(port: str, drivers: Sequence[str] = ()) -> Finding:
-    """Ask what is there, with more patience where there is no answer: the machine may be busy."""
+    """Ask what is there, with more patience where nothing was found: on a busy machine answers come late.
+
+    Where only few drivers ask, something that is no lens is found, too.
+    """
     for timeout_s in (0.1, 1.0, 10.0):
         found = look_at(port, drivers=drivers, timeout_s=timeout_s)
-        if not found.finding.startswith("silent"):
+        if found.driver or (drivers and not found.finding.startswith("silent")):
             break
     return found
 
