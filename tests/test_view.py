@@ -161,7 +161,7 @@ def test_a_running_node_is_shown(tmp_path: Path) -> None:
                 publishers[name].publish(message)
             return view.depths >= 3
 
-        assert observer.wait_for(publish_all, 20.0)
+        assert observer.wait_for(publish_all, 120.0)
     file = tmp_path / "node.rrd"
     time_us, value = shown(file, "depth", "DepthImage:buffer")[0]
     known_m = np.where(np.isfinite(depth_m), depth_m, 0.0)
