@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from edfv_ros.doctor import check_udev_rule
-from edfv_ros.nodes.launch_arguments import common_arguments, node_arguments
+from edfv_ros.nodes.launch_arguments import common_arguments, node_arguments, place_arguments, record_arguments
 
 ROOT = Path(__file__).parents[1]
 RULES = [
@@ -94,3 +94,25 @@ def test_the_image_launches_what_there_is():
     assert "requirements.lock" in copied
     assert all((ROOT / path).exists() for path in copied)
     assert text.rindex("USER robot") > text.rindex("USER root"), "the camera's process is not root's"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/ros.md", "docs/robot.md", "docs/hardware.md"])
+def test_what_the_documents_launch_and_link_to_is_there(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for launched in re.findall(r"\b(\w+)\.launch\.py", text):
+        assert (ROOT / f"launch/{launched}.launch.py").is_file(), launched
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert links
+    for link in filter(None, links):
+        assert ((ROOT / name).parent / link).exists(), link
+
+
+def test_arguments_in_the_documents_are_arguments():
+    known = {argument.name for argument in (*node_arguments(), *common_arguments(), *place_arguments())}
+    known |= {argument.name for argument in record_arguments()} | {"namespace", "recording"}
+    known |= {f"{name}{suffix}" for name in ("rig", "source", "path", "camera_name", "pose") for suffix in "12"}
+    for name in ("README.md", "docs/ros.md", "docs/robot.md"):
+        commands = re.findall(r"ros2 launch edfv_ros((?:[^\n`]|\\\n)*)", (ROOT / name).read_text(encoding="utf-8"))
+        for command in commands:
+            used = set(re.findall(r"(\w+):=", command))
+            assert used <= known, (name, command)
