@@ -69,9 +69,25 @@ def snapshot(bins: VergenceBins, directions: tuple[bool, ...], frame: Frame | No
 
 
 def test_scores_are_relative_to_the_best() -> None:
-    score = np.random.default_rng(0).normal(0.0, 3.0, (4, 6, CANDIDATES)).astype(np.float32)
-    expected = np.maximum(score - score.max(axis=2, keepdims=True), SCORE_FLOOR).transpose(2, 0, 1)
-    np.testing.assert_array_equal(score_input(score), expected)
+    """Cells that agree exactly keep their differences: no path is cheaper than staying."""
+    of_all = np.random.default_rng(0).normal(0.0, 0.2, CANDIDATES).astype(np.float32)
+    shown = score_input(np.tile(of_all, (1, 1, 1)))
+    np.testing.assert_allclose(shown[:, 0, 0], of_all - of_all.max(), atol=1e-6)
+    many = score_input(np.tile(of_all, (9, 12, 1)))
+    assert many.shape == (CANDIDATES, 9, 12)
+    assert (many.max(axis=0) == 0).all() and many.min() >= SCORE_FLOOR
+    assert (many.argmax(axis=0) == of_all.argmax()).all()
+
+
+def test_a_plain_surface_takes_the_depth_of_its_rim() -> None:
+    rim, wrong = 10, 50
+    score = np.zeros((61, 61, CANDIDATES), np.float32)
+    score[..., rim] = 2.0
+    score[1:-1, 1:-1] = 0.0  # nothing is known inside, as far as 29 cells from the rim
+    score[30, 30, wrong] = 0.5  # but for one cell's weak opinion
+    assert (score_input(score).argmax(axis=0) == rim).all()
+    score[30, 30, wrong] = 5.0  # one that is sure is heard
+    assert score_input(score)[:, 30, 30].argmax() == wrong
 
 
 def test_the_volume_has_no_contrast_left_in_it() -> None:

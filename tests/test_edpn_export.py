@@ -99,7 +99,7 @@ def test_the_file_tells_a_runtime_all_it_needs(exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert {key: told[key] for key in ("name", "format", "precision", "bins", "candidates")} == {
-        "name": "edpn", "format": "1", "precision": "float32", "bins": "32", "candidates": "65",
+        "name": "edpn", "format": "2", "precision": "float32", "bins": "32", "candidates": "65",
     }  # fmt: skip
     for key, nodes in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         specs = json.loads(told[key])
@@ -234,7 +234,7 @@ def test_the_log_says_provider_and_precision(
     ("key", "value", "message"),
     [
         ("name", "edpn_published", "holds edpn_published: give a file"),
-        ("format", "2", "its format is 2, not 1"),
+        ("format", "1", "its format is 1, not 2"),
         ("candidates", "33", "its candidates is 33, not 65"),
     ],
 )

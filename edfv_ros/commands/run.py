@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(
     recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="A recording folder, .aedat4 or .mcap file.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the results.")],
-    estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "reversal",
+    estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated.")] = "edpn",
     prior: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for estimators that take one.")
     ] = None,
@@ -51,9 +51,9 @@ def run(
 
     \b
     Estimators:
-      reversal        needs no training and no frames
       edpn            the network that comes with edfv_ros: every pixel, with an
                       uncertainty; --model for one of your own, --prior
+      reversal        without a network; unknown where nothing is seen
       aligned_prior   reversal, with a monocular depth network in the gaps: --prior
       edpn_published  the network of the EDPN paper: --prior, and --model from
                       edfv model import
@@ -62,7 +62,7 @@ def run(
     Examples:
       edfv run sweep --out depth
       edfv run sweep --out depth --sweeps 4 --overwrite
-      edfv run sweep --out depth --estimator edpn
+      edfv run sweep --out depth --estimator reversal
       edfv run events.aedat4 --rig rig.yaml --out depth
       edfv run sweep --out depth --bag sweep.mcap
       edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml

@@ -32,7 +32,7 @@ def view(
     rig: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Rig file; needed for live sources, but not for ros:.")
     ] = None,
-    estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated; see edfv run.")] = "reversal",
+    estimator: Annotated[str, typer.Option(metavar="NAME", help="How depth is estimated; see edfv run.")] = "edpn",
     prior: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Prior file (YAML), for estimators that take one.")
     ] = None,

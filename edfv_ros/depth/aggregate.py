@@ -7,6 +7,9 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+SMALL_STEP_COST = 0.3
+JUMP_COST = 1.0
+
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
 def aggregate(score: NDArray[np.float32], small_step: float, jump: float, total: NDArray[np.float32]) -> None:

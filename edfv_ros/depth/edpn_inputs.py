@@ -8,6 +8,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from edfv_ros.depth.aggregate import JUMP_COST, SMALL_STEP_COST, aggregate
 from edfv_ros.depth.likelihood import CELL_PX
 from edfv_ros.volume.same import neighbourhood_events, robust_unit, same_mask
 
@@ -18,7 +19,7 @@ CANDIDATES = 2 * BINS + 1
 """Candidate vergences: the edges and the centres of the bins, from the far end of the sweep to the near one."""
 
 SCORE_FLOOR = -4.0
-"""Log likelihoods per bin further below the best candidate's than this say no more."""
+"""Scores further below the best candidate's than this say no more."""
 
 NORMALISING_SIGMA_PX = 8.0
 """The volume is divided by its own strength in this neighbourhood, which takes contrast and threshold out of it."""
@@ -51,16 +52,21 @@ CONDITIONS = 3
 
 
 def score_input(score: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log likelihoods below the best candidate's, for the network.
+    """The evidence after neighbours have been made to agree, for the network.
+
+    Semi-global aggregation carries depth over any distance, which a network of some ten convolutions does not: into
+    plain surfaces, of which only the rims tell anything.
 
     Args:
         score: float32 [rows, columns, CANDIDATES], see :class:`~edfv_ros.depth.evidence.Evidence`.
 
     Returns:
-        float32 [CANDIDATES, rows, columns], 0 at the best candidate.
+        float32 [CANDIDATES, rows, columns], by how much a candidate's aggregated score is below that of the best.
     """
+    cost = np.empty_like(score)
+    aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
     out = np.empty((score.shape[2], *score.shape[:2]), np.float32)
-    _below_best(score, np.float32(SCORE_FLOOR), out)
+    _below_best(cost, np.float32(SCORE_FLOOR), out)
     return out
 
 
@@ -126,15 +132,15 @@ def conditions_input(slope_px_per_bin: float, *, up: bool, down: bool) -> NDArra
 
 
 @nb.njit(nogil=True, cache=True)
-def _below_best(score: NDArray[np.float32], floor: np.float32, out: NDArray[np.float32]) -> None:
-    rows, columns, candidates = score.shape
-    best = np.empty(columns, np.float32)
+def _below_best(cost: NDArray[np.float32], floor: np.float32, out: NDArray[np.float32]) -> None:
+    rows, columns, candidates = cost.shape
+    least = np.empty(columns, np.float32)
     for y in range(rows):
         for x in range(columns):
-            best[x] = score[y, x].max()
+            least[x] = cost[y, x].min()
         for c in range(candidates):
             for x in range(columns):
-                out[c, y, x] = max(score[y, x, c] - best[x], floor)
+                out[c, y, x] = max(least[x] - cost[y, x, c], floor)
 
 
 @nb.njit(nogil=True, cache=True)

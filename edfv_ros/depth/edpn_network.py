@@ -13,7 +13,7 @@ from edfv_ros.depth.models import EDPN, shipped_model
 from edfv_ros.depth.onnx_session import open_session
 from edfv_ros.errors import SourceError
 
-FORMAT = 1
+FORMAT = 2
 """Of the file: to be raised whenever inputs or outputs mean something else."""
 
 _REMEDY = "give a file that this version's `edfv export` wrote"

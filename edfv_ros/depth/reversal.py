@@ -5,7 +5,7 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.depth.aggregate import aggregate
+from edfv_ros.depth.aggregate import JUMP_COST, SMALL_STEP_COST, aggregate
 from edfv_ros.depth.estimator import DepthEstimate
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.depth.likelihood import CELL_PX, STEP_BINS, Buffers
@@ -13,8 +13,6 @@ from edfv_ros.depth.upsample import follow_image_edges, to_pixels
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.volume import SweepSnapshot
 
-SMALL_STEP_COST = 0.3
-JUMP_COST = 1.0
 SHARPNESS = 4.0
 """Aggregated cost to log probability; fitted so that confidence is the fraction of right pixels (docs/estimator.md)."""
 

@@ -63,7 +63,7 @@ class DepthParameters:
     camera_name: str = _parameter(
         "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
     )
-    estimator: str = _parameter("reversal", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
+    estimator: str = _parameter("edpn", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
     prior: str = _parameter(
         "",
         f"For estimator {' or '.join(estimators_with('prior'))}: path of the prior file, which names a monocular depth "

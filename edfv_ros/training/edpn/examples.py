@@ -21,7 +21,7 @@ from edfv_ros.simulation.crops import TrainingSweeps
 from edfv_ros.simulation.dataset import Dataset, Manifest
 from edfv_ros.training.volumes import bin_volumes
 
-FORMAT = 1
+FORMAT = 2
 """Of the records; to be raised whenever the same sample would give another one."""
 
 BOTH, SINGLE = 0, 1

@@ -40,7 +40,8 @@ INPUTS: tuple[dict[str, Any], ...] = (
         "shape": [1, CANDIDATES, _ROWS, _COLUMNS],
         "dtype": "float32",
         "meaning": f"log likelihood per bin of {CANDIDATES} candidate vergences, half a bin apart from the far end of "
-        f"the sweep to the near one, for each cell of {CELL_PX}x{CELL_PX} pixels: 0 for the best, at least -4",
+        f"the sweep to the near one, for each cell of {CELL_PX}x{CELL_PX} pixels, aggregated semi-globally: 0 for the "
+        "best, at least -4",
     },
     {
         "name": "volume",
