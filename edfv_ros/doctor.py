@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from edfv_ros.errors import EdfvError
+from edfv_ros.share import shared_file
 
 Status = Literal["ok", "missing", "broken"]
 
@@ -39,7 +40,7 @@ NEEDED_PACKAGES = {
     "matplotlib": "matplotlib",
 }
 UDEV_RULE_FOLDERS = (Path("/etc/udev/rules.d"), Path("/run/udev/rules.d"), Path("/usr/lib/udev/rules.d"))
-UDEV_RULE = 'SUBSYSTEM=="usb", ATTR{idVendor}=="152a", MODE="0666"'
+UDEV_RULES = "udev/60-edfv.rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +166,8 @@ def check_udev_rule(folders: Sequence[Path] = UDEV_RULE_FOLDERS) -> Check:
             except OSError:  # a rule that root alone may read says nothing about ours
                 continue
     advice = (
-        f"echo '{UDEV_RULE}' | sudo tee /etc/udev/rules.d/65-inivation.rules && sudo udevadm control --reload "
-        "&& sudo udevadm trigger, then plug the camera in again"
+        f"sudo cp {shared_file(UDEV_RULES) or UDEV_RULES} /etc/udev/rules.d/ && sudo udevadm control --reload "
+        "&& sudo udevadm trigger, then plug the camera in again (docs/robot.md)"
     )
     return Check("camera", "udev rule", "missing", f"none for USB vendor {INIVATION_USB_VENDOR}", advice)
 

@@ -94,10 +94,12 @@ def test_numba_without_a_place_for_its_cache(tmp_path: Path) -> None:
 
 
 def test_udev_rule(tmp_path: Path) -> None:
-    assert doctor.check_udev_rule([tmp_path, tmp_path / "absent"]).status == "missing"
-    (tmp_path / "65-inivation.rules").write_text(doctor.UDEV_RULE + "\n")
+    missing = doctor.check_udev_rule([tmp_path, tmp_path / "absent"])
+    assert missing.status == "missing"
+    rules = Path(missing.advice.split()[2])
+    (tmp_path / rules.name).write_bytes(rules.read_bytes())
     found = doctor.check_udev_rule([tmp_path])
-    assert found.status == "ok" and "65-inivation.rules" in found.finding
+    assert found.status == "ok" and rules.name in found.finding
 
 
 @pytest.fixture
