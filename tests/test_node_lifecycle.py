@@ -164,7 +164,7 @@ def test_torch_that_is_not_there_is_one_line(make_node, statuses, monkeypatch):
 
 def test_each_pipeline_has_an_estimator_and_the_device_asked_for(monkeypatch):
     made = []
-    monkeypatch.setattr(depth_setup, "DepthPipeline", lambda *given, device: made.append((given[3], device)))
+    monkeypatch.setattr(depth_setup, "DepthPipeline", lambda *given, device, **others: made.append((given[3], device)))
     monkeypatch.setattr(depth_setup, "_require_device", lambda device: None)
     rig = str(ROOT / "config/rig.yaml")
     setup = depth_setup.prepare(DepthParameters(source="network", path=NOBODY, rig=rig, device="cuda"))

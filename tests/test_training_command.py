@@ -20,6 +20,7 @@ from edfv_ros.simulation.dataset import Manifest  # noqa: E402
 from edfv_ros.simulation.domain import Domain  # noqa: E402
 from edfv_ros.simulation.shards import shard_path, write_shard  # noqa: E402
 from edfv_ros.training.edpn.device import choose_device  # noqa: E402
+from edfv_ros.training.edpn.examples import FORMAT  # noqa: E402
 from edfv_ros.training.edpn.settings import TrainingSettings  # noqa: E402
 
 SIZE = 32
@@ -43,7 +44,7 @@ def write_set(folder: Path, split: str, count: int) -> Path:
     (folder / "examples").mkdir(parents=True)
     (folder / "dataset.json").write_text(manifest.model_dump_json())
     write_shard(shard_path(folder, 0), [b"never read"] * count)
-    np.save(folder / "examples" / "v1_00000.npy", np.stack([plane_record(n, 8.0 + n) for n in range(count)]))
+    np.save(folder / "examples" / f"v{FORMAT}_00000.npy", np.stack([plane_record(n, 8.0 + n) for n in range(count)]))
     return folder
 
 

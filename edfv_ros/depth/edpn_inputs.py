@@ -24,9 +24,11 @@ SCORE_FLOOR = -4.0
 NORMALISING_SIGMA_PX = 8.0
 """The volume is divided by its own strength in this neighbourhood, which takes contrast and threshold out of it."""
 
+DENSITY_UNIT = 4.0
+"""A density of e^4 - 1 = 54 events a pixel is 1 to the network."""
+
 _WEAKEST = 0.02  # share of the picture's mean square that counts as no signal
 _LARGEST = 4.0
-_EVENTS_OF_UNIT = 4.0  # a density of e^4 - 1 = 54 events a pixel is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def guide_input(
     height, width = event_count.shape
     out = np.zeros((Guide.COUNT, rows * CELL_PX, columns * CELL_PX), np.float32)
     inside = out[:, :height, :width]
-    inside[Guide.DENSITY] = np.log1p(neighbourhood_events(event_count)) / np.float32(_EVENTS_OF_UNIT)
+    inside[Guide.DENSITY] = np.log1p(neighbourhood_events(event_count)) / np.float32(DENSITY_UNIT)
     inside[Guide.SAME] = same_mask(event_count, image)
     if image is not None:
         inside[Guide.IMAGE] = robust_unit(np.sqrt(image.astype(np.float32))) - np.float32(0.5)

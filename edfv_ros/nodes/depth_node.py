@@ -132,6 +132,8 @@ class DepthNode(CancellableNode):
             on_recovery=self._report_recovery,
         )
         self._session = session
+        if self._ending:  # since before there was a session to cancel
+            session.cancel()
         try:
             session.start()
         except BaseException:

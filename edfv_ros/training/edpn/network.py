@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, Guide
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, DENSITY_UNIT, Guide
 
 WIDTHS = (24, 40, 64, 96, 96)
 """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
@@ -30,6 +30,9 @@ missing."""
 
 FIRST_GAIN = 6.0
 """Log likelihood per bin to log probability, before training."""
+
+DOUBTED_EVENTS = 8.0
+"""Events a pixel at which a volume, whatever it says, counts half: normalised, a handful would look like many."""
 
 STEP_BINS = BINS / (CANDIDATES - 1)
 FIRST_BINS = -0.5
@@ -90,6 +93,7 @@ class Edpn(nn.Module):
         """
         metric = self._metric_pyramid(score, guide)
         everywhere = conditions[:, :, None, None] + torch.zeros_like(guide[:, :1])
+        volume = volume * _weight_of_events(guide)
         dense = torch.cat((self.volume_stem(volume), self.guide_stem(torch.cat((guide, everywhere), 1))), 1)
         features = []
         for scale, prompt in enumerate(self.prompts):
@@ -167,6 +171,12 @@ class _Readout(nn.Module):
         if coarser is not None:
             logits = torch.addcmul(logits, gains[:, 1:], _doubled(coarser, score, mode="bilinear"))
         return logits
+
+
+def _weight_of_events(guide: Tensor) -> Tensor:
+    """How far the volume is to be believed, [B, 1, H, W] from 0 to 1, as Wiener's filter would for a constant noise."""
+    events = torch.exp(DENSITY_UNIT * guide[:, Guide.DENSITY : Guide.DENSITY + 1]) - 1.0
+    return events / (events + DOUBTED_EVENTS)
 
 
 def _halved(x: Tensor) -> Tensor:
