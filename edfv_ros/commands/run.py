@@ -133,4 +133,5 @@ def _lag_line(lag: "LagReport") -> str:
         return f"lag of the events behind the focus: not known ({reasons})"
     found = f"{lag.lag.lag_us * 1e-3:+.2f} ms, known to {lag.lag.sigma_us * 1e-3:.2f} ms ({lag.bins:+.2f} bins)"
     taken_out = "" if lag.correction_us is None else f"; {lag.correction_us * 1e-3:+.2f} ms taken out"
-    return f"lag of the events behind the focus: {found}, from {lag.measurements} pairs of sweeps{taken_out}"
+    pairs = "one pair" if lag.measurements == 1 else f"{lag.measurements} pairs"
+    return f"lag of the events behind the focus: {found}, from {pairs} of sweeps{taken_out}"
