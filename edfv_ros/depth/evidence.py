@@ -13,6 +13,11 @@ SPREAD_BLUR_PX = 1.5
 """An event is laid back over at most the time in which the blur grows by this much."""
 
 
+def spread_bins(slope_px_per_bin: float, count: int) -> float:
+    """How far back an event is laid, in bins: one at least, a quarter of the ``count`` of a sweep at most."""
+    return float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, count / 4))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """Intensity change and likelihood; both are overwritten by the next sweep.
@@ -45,7 +50,7 @@ class FocusEvidence:
         self._likelihood = DepthLikelihood(blur_slope_px_per_dpt, bins, candidates)
         self.candidates = self._likelihood.candidates
         self._buffers = Buffers()
-        self._spread_bins = float(np.clip(SPREAD_BLUR_PX / self.slope_px_per_bin, 1.0, bins.count / 4))
+        self._spread_bins = spread_bins(self.slope_px_per_bin, bins.count)
 
     def __call__(self, *volumes: tuple[NDArray[np.int16], int]) -> Evidence:
         """Take the evidence of one sweep, or of an up-sweep and a down-sweep together.

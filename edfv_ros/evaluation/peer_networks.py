@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth.edpn import in_bins
 from edfv_ros.depth.edpn_inputs import BINS, Guide, guide_input, volume_input
-from edfv_ros.depth.evidence import SPREAD_BLUR_PX
+from edfv_ros.depth.evidence import spread_bins
 from edfv_ros.depth.likelihood import cell_grid
 from edfv_ros.depth.onnx_session import open_session
 from edfv_ros.depth.reconstruct import add_intensity_change
@@ -116,7 +116,7 @@ class PeerInputs:
 
     def __init__(self, rig: Rig) -> None:
         slope_px_per_bin = rig.optics.blur_slope_px_per_dpt * rig.bins.width_dpt
-        self._spread_bins = float(np.clip(SPREAD_BLUR_PX / slope_px_per_bin, 1.0, rig.bins.count / 4))
+        self._spread_bins = spread_bins(slope_px_per_bin, rig.bins.count)
 
     def __call__(self, snapshot: SweepSnapshot) -> dict[str, NDArray[np.float32]]:
         """Inputs by the names of :data:`CHANNELS`, float32 [channels, H, W]."""
