@@ -12,8 +12,10 @@ from edfv_ros.depth.edpn_inputs import (
     CANDIDATES,
     SCORE_FLOOR,
     Guide,
+    cell_volume,
     conditions_input,
     guide_input,
+    pooled_volume,
     score_input,
     volume_input,
 )
@@ -107,6 +109,22 @@ def test_silence_is_an_empty_volume() -> None:
     assert not volume_input(np.zeros((HEIGHT, WIDTH, BINS), np.float32), ROWS, COLUMNS).any()
 
 
+def test_cells_are_means_of_what_there_are_events_for() -> None:
+    """Of the left half, with 8 events a pixel, half is believed; of the right one, without any, nothing."""
+    change = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, BINS)).astype(np.float32)
+    guide = np.zeros((Guide.COUNT, 2 * ROWS, 2 * COLUMNS), np.float32)
+    middle = 2 * (COLUMNS // 2)
+    guide[Guide.DENSITY, :, :middle] = np.log(9.0) / 4.0
+    volume = volume_input(change, ROWS, COLUMNS)
+    cells = cell_volume(change, guide)
+    assert cells.shape == (BINS, ROWS, COLUMNS)
+    assert not cells[:, :, middle // 2 :].any()
+    for row, column in ((0, 0), (ROWS - 1, 3), (5, middle // 2 - 1)):
+        pixels = volume[:, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        np.testing.assert_allclose(cells[:, row, column], pixels.mean((1, 2)) / 2, atol=1e-5)
+    np.testing.assert_allclose(pooled_volume(volume, guide), cells, atol=1e-5)
+
+
 def test_the_guide_says_what_there_is() -> None:
     rng = np.random.default_rng(0)
     event_count = np.full((HEIGHT, WIDTH), 9, np.uint16)
@@ -159,7 +177,7 @@ def test_the_network_sees_32_bins_of_any_rig(rig: Rig, count: int) -> None:
     estimate = EventDepthPrompting(answer, rig.optics, bins).estimate(snapshot(bins, (True, False)))
     score, volume, guide, conditions = answer.shown
     assert score.shape == (CANDIDATES, ROWS, COLUMNS)
-    assert volume.shape == (BINS, 2 * ROWS, 2 * COLUMNS)
+    assert volume.shape == (BINS, ROWS, COLUMNS)
     assert guide.shape == (Guide.COUNT, 2 * ROWS, 2 * COLUMNS)
     slope_px = rig.optics.blur_slope_px_per_dpt * (bins.max_dpt - bins.min_dpt) / 32
     np.testing.assert_allclose(conditions, [np.log2(slope_px), 1, 1], rtol=1e-6)

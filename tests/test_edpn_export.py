@@ -68,7 +68,7 @@ def inputs(rows: int, columns: int, candidate: float | None = None) -> tuple[np.
     distance = np.abs(np.arange(CANDIDATES)[:, None, None] - best)
     score = np.maximum(-0.2 * np.broadcast_to(distance, (CANDIDATES, rows, columns)), -4.0).astype(np.float32)
     size = rows * CELL_PX, columns * CELL_PX
-    volume = rng.normal(size=(BINS, *size)).astype(np.float32)
+    volume = rng.normal(size=(BINS, rows, columns)).astype(np.float32)
     guide = rng.random((Guide.COUNT, *size), np.float32)
     return score, volume, guide, np.array([-0.5, 1.0, 1.0], np.float32)
 
@@ -78,7 +78,7 @@ def test_onnx_runtime_computes_what_torch_does(run: Path, exported: Path, rows: 
     given = inputs(rows, columns)
     network, _ = averaged_network(run)
     with torch.no_grad():
-        expected = network(*(torch.from_numpy(part)[None] for part in given))
+        expected = network(*(torch.from_numpy(part)[None] for part in given)).prediction
     position, scale = EdpnNetwork(exported, rows, columns)(*given)
     assert position.shape == scale.shape == (rows * CELL_PX, columns * CELL_PX)
     assert position.dtype == scale.dtype == np.float32
@@ -99,7 +99,7 @@ def test_the_file_tells_a_runtime_all_it_needs(exported: Path) -> None:
     session = onnxruntime.InferenceSession(str(exported), providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
     assert {key: told[key] for key in ("name", "format", "precision", "bins", "candidates")} == {
-        "name": "edpn", "format": "2", "precision": "float32", "bins": "32", "candidates": "65",
+        "name": "edpn", "format": "3", "precision": "float32", "bins": "32", "candidates": "65",
     }  # fmt: skip
     for key, nodes in (("inputs", session.get_inputs()), ("outputs", session.get_outputs())):
         specs = json.loads(told[key])
@@ -174,7 +174,7 @@ def test_the_trunk_is_int8_and_what_decides_on_fractions_is_not(int8: tuple[Path
     weighted_by = {node.name: made_by.get(node.input[1]) for node in graph.node if node.op_type == "Conv"}
     for name, source in weighted_by.items():
         sums = name.startswith("/network/Conv")  # of no module
-        exact = sums or any(f"/{part}" in name for part in ("readouts", "detail", "doubt/doubt.1", "gate", "shift"))
+        exact = sums or any(f"/{part}" in name for part in ("readouts", "doubt/doubt.1", "network/gate", "prompts.0"))
         assert (source == "DequantizeLinear") is not exact, name
     weights = [value for value in graph.initializer if value.data_type == onnx.TensorProto.INT8]
     assert len(weights) >= len(WIDTHS) * 3
@@ -234,7 +234,7 @@ def test_the_log_says_provider_and_precision(
     ("key", "value", "message"),
     [
         ("name", "edpn_published", "holds edpn_published: give a file"),
-        ("format", "1", "its format is 1, not 2"),
+        ("format", "2", "its format is 2, not 3"),
         ("candidates", "33", "its candidates is 33, not 65"),
     ],
 )

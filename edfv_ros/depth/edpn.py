@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, conditions_input, guide_input, score_input, volume_input
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, cell_volume, conditions_input, guide_input, score_input
 from edfv_ros.depth.estimator import DepthEstimate
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.depth.prior import MonocularPrior
@@ -60,10 +60,11 @@ class EventDepthPrompting:
         rows, columns = evidence.score.shape[:2]
         image = snapshot.frame.image if snapshot.frame is not None else None
         prior = self._prior.at(snapshot.latest.sweep.end_us, snapshot.frame) if self._prior is not None else None
+        guide = guide_input(snapshot.event_count(), image, prior, rows, columns)
         position, scale = self._network(
             score_input(evidence.score),
-            volume_input(in_bins(evidence.change, BINS), rows, columns),
-            guide_input(snapshot.event_count(), image, prior, rows, columns),
+            cell_volume(in_bins(evidence.change, BINS), guide),
+            guide,
             conditions_input(self._slope_px_per_bin, up=1 in directions, down=-1 in directions),
         )
         height, width = evidence.change.shape[:2]

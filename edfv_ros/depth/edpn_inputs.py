@@ -24,6 +24,9 @@ SCORE_FLOOR = -4.0
 NORMALISING_SIGMA_PX = 8.0
 """The volume is divided by its own strength in this neighbourhood, which takes contrast and threshold out of it."""
 
+DOUBTED_EVENTS = 8.0
+"""Events a pixel at which a volume, whatever it says, counts half: normalised, a handful would look like many."""
+
 DENSITY_UNIT = 4.0
 """A density of e^4 - 1 = 54 events a pixel is 1 to the network."""
 
@@ -72,25 +75,6 @@ def score_input(score: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def volume_input(change: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
-    """The intensity change of the sweep in units of its own strength.
-
-    Args:
-        change: float32 [H, W, BINS], see :class:`~edfv_ros.depth.evidence.Evidence`.
-        rows, columns: cells; what lies beyond the image is 0.
-
-    Returns:
-        float32 [BINS, rows * CELL_PX, columns * CELL_PX].
-    """
-    energy = np.empty(change.shape[:2], np.float32)
-    _mean_square(change, energy)
-    weakest = _WEAKEST * float(energy.mean()) + 1e-12
-    energy = cv2.GaussianBlur(energy, (0, 0), NORMALISING_SIGMA_PX) + np.float32(weakest)
-    out = np.zeros((change.shape[2], rows * CELL_PX, columns * CELL_PX), np.float32)
-    _normalise(change, (1.0 / np.sqrt(energy)).astype(np.float32), np.float32(_LARGEST), out)
-    return out
-
-
 def guide_input(
     event_count: NDArray[np.uint16],
     image: NDArray[np.uint8] | None,
@@ -123,6 +107,54 @@ def guide_input(
     return out
 
 
+def volume_input(change: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+    """The intensity change of the sweep in units of its own strength.
+
+    Args:
+        change: float32 [H, W, BINS], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        rows, columns: cells; what lies beyond the image is 0.
+
+    Returns:
+        float32 [BINS, rows * CELL_PX, columns * CELL_PX].
+    """
+    out = np.zeros((change.shape[2], rows * CELL_PX, columns * CELL_PX), np.float32)
+    _normalise(change, _normalising_gain(change), np.float32(_LARGEST), out)
+    return out
+
+
+def cell_volume(change: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the network sees of :func:`volume_input`: means of cells, as far as there are events to believe them.
+
+    A volume's weight goes from 0 to 1 with the number of events, as Wiener's filter would for a constant noise.
+
+    Args:
+        change: as of :func:`volume_input`.
+        guide: float32 [Guide.COUNT, rows * CELL_PX, columns * CELL_PX], of :func:`guide_input`.
+
+    Returns:
+        float32 [BINS, rows, columns].
+    """
+    out = np.zeros((change.shape[2], guide.shape[1] // CELL_PX, guide.shape[2] // CELL_PX), np.float32)
+    _mean_of_cells(change, _normalising_gain(change), _weight_of_events(guide), np.float32(_LARGEST), out)
+    return out
+
+
+def pooled_volume(volume: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
+    """:func:`cell_volume` of what :func:`volume_input` has made, as training keeps it for several networks.
+
+    Args:
+        volume: float32 [BINS, rows * CELL_PX, columns * CELL_PX].
+        guide: as of :func:`cell_volume`.
+
+    Returns:
+        float32 [BINS, rows, columns].
+    """
+    bins, height, width = volume.shape
+    cells = (volume * _weight_of_events(guide)).reshape(bins, height // CELL_PX, CELL_PX, width // CELL_PX, CELL_PX)
+    pooled: NDArray[np.float32] = cells.mean((2, 4))
+    return pooled
+
+
 def conditions_input(slope_px_per_bin: float, *, up: bool, down: bool) -> NDArray[np.float32]:
     """The conditions, float32 [CONDITIONS].
 
@@ -131,6 +163,21 @@ def conditions_input(slope_px_per_bin: float, *, up: bool, down: bool) -> NDArra
         up, down: which sweeps the evidence is of.
     """
     return np.array([np.log2(slope_px_per_bin), up, down], np.float32)
+
+
+def _weight_of_events(guide: NDArray[np.float32]) -> NDArray[np.float32]:
+    events = np.expm1(np.float32(DENSITY_UNIT) * guide[Guide.DENSITY])
+    weight: NDArray[np.float32] = events / (events + np.float32(DOUBTED_EVENTS))
+    return weight
+
+
+def _normalising_gain(change: NDArray[np.float32]) -> NDArray[np.float32]:
+    energy = np.empty(change.shape[:2], np.float32)
+    _mean_square(change, energy)
+    weakest = _WEAKEST * float(energy.mean()) + 1e-12
+    energy = cv2.GaussianBlur(energy, (0, 0), NORMALISING_SIGMA_PX) + np.float32(weakest)
+    gain: NDArray[np.float32] = (1.0 / np.sqrt(energy)).astype(np.float32)
+    return gain
 
 
 @nb.njit(nogil=True, cache=True)
@@ -165,3 +212,26 @@ def _normalise(
         for b in range(bins):
             for x in range(width):
                 out[b, y, x] = min(max(gain[y, x] * change[y, x, b], -largest), largest)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _mean_of_cells(
+    change: NDArray[np.float32],
+    gain: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    largest: np.float32,
+    out: NDArray[np.float32],
+) -> None:
+    height, width, bins = change.shape
+    rows, columns = out.shape[1:]
+    row_of_cells = np.empty((columns, bins), np.float32)
+    for row in range(rows):
+        row_of_cells[:] = np.float32(0.0)
+        for y in range(CELL_PX * row, min(CELL_PX * (row + 1), height)):
+            for x in range(width):
+                cell = row_of_cells[x // CELL_PX]
+                for b in range(bins):
+                    cell[b] += weight[y, x] * min(max(gain[y, x] * change[y, x, b], -largest), largest)
+        for b in range(bins):
+            for column in range(columns):
+                out[b, row, column] = row_of_cells[column, b] / np.float32(CELL_PX * CELL_PX)

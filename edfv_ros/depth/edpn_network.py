@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edfv_ros.depth.edpn_head import Head
 from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, Guide
 from edfv_ros.depth.models import EDPN, shipped_model
 from edfv_ros.depth.onnx_session import open_session
 from edfv_ros.errors import SourceError
 
-FORMAT = 2
+FORMAT = 3
 """Of the file: to be raised whenever inputs or outputs mean something else."""
 
 _REMEDY = "give a file that this version's `edfv export` wrote"
 _CHANNELS = {"score": CANDIDATES, "volume": BINS, "guide": Guide.COUNT, "conditions": CONDITIONS}
-_READ = ["position_bins", "scale_bins"]
+_READ = ["coarse", "readout", "doubt"]
 
 
 class EdpnNetwork:
@@ -39,14 +40,16 @@ class EdpnNetwork:
 
     def __init__(self, path: Path | None, rows: int, columns: int, threads: int | None = None) -> None:
         self._path = path or shipped_model(EDPN).path  # whose sha256 has been checked
-        self._session = open_session(self._path, threads=threads or max(2, (os.cpu_count() or 1) // 2))
+        threads = threads or max(2, (os.cpu_count() or 1) // 2)
+        self._session = open_session(self._path, threads=threads)
         told = self._session.get_modelmeta().custom_metadata_map
         self._check(told)
+        self._head = Head(np.array(json.loads(told["mass_gain"]), np.float32), threads)
         self.precision: str = told.get("precision", "float32")
         self.provenance: dict[str, Any] = json.loads(told.get("provenance", "{}"))
         self(
             np.zeros((CANDIDATES, rows, columns), np.float32),
-            np.zeros((BINS, rows * CELL_PX, columns * CELL_PX), np.float32),
+            np.zeros((BINS, rows, columns), np.float32),
             np.zeros((Guide.COUNT, rows * CELL_PX, columns * CELL_PX), np.float32),
             np.zeros(CONDITIONS, np.float32),
         )
@@ -62,8 +65,8 @@ class EdpnNetwork:
 
         Args:
             score: float32 [CANDIDATES, rows, columns].
-            volume: float32 [BINS, H, W], where H and W are CELL_PX times rows and columns.
-            guide: float32 [Guide.COUNT, H, W].
+            volume: float32 [BINS, rows, columns].
+            guide: float32 [Guide.COUNT, H, W], where H and W are CELL_PX times rows and columns.
             conditions: float32 [CONDITIONS].
 
         Returns:
@@ -75,11 +78,11 @@ class EdpnNetwork:
         """
         inputs = dict(zip(_CHANNELS, (score[None], volume[None], guide[None], conditions[None]), strict=True))
         try:
-            position, scale = self._session.run(_READ, inputs)
+            coarse, readout, doubt = self._session.run(_READ, inputs)
         except Exception as error:  # the runtime's exceptions have no common class
             rows, columns = score.shape[1:]
             raise SourceError(f"{self._path}: does not run on {rows} x {columns} cells: {error}") from None
-        return position[0], scale[0]
+        return self._head(score, coarse[0], readout[0], doubt[0])
 
     def _check(self, told: dict[str, str]) -> None:
         if told.get("name") != EDPN:

@@ -10,7 +10,7 @@ from torch import nn
 from edfv_ros.depth.edpn_inputs import Guide
 from edfv_ros.training.edpn.drawing import Batch
 from edfv_ros.training.edpn.losses import Losses, losses
-from edfv_ros.training.edpn.network import WIDTHS, Edpn, Prediction
+from edfv_ros.training.edpn.network import WIDTHS, Edpn, EdpnOutput, Prediction
 from edfv_ros.training.network_names import NetworkName
 from edfv_ros.training.peers import event_stack
 from edfv_ros.training.peers.event_stack import EventStackNetwork, event_stack_losses
@@ -23,7 +23,7 @@ class NetworkKind:
 
     Attributes:
         make: a network with new weights, from the channels at each scale.
-        inputs: fields of a :class:`~edfv_ros.training.edpn.drawing.Batch` that it takes, in its order.
+        inputs: fields or properties of a :class:`~edfv_ros.training.edpn.drawing.Batch` that it takes, in its order.
         losses: of what it returns, for a batch.
         read: position and scale from what it returns; to be scored and drawn.
         usual: settings that are its own, where none are given.
@@ -36,8 +36,12 @@ class NetworkKind:
     usual: Mapping[str, Any]
 
 
-def _edpn_losses(prediction: Prediction, batch: Batch) -> Losses:
-    return losses(prediction, batch.position_bins, batch.far_bins, batch.guide[:, Guide.SAME])
+def _edpn_losses(output: EdpnOutput, batch: Batch) -> Losses:
+    return losses(output.prediction, batch.position_bins, batch.far_bins, batch.guide[:, Guide.SAME])
+
+
+def _edpn_prediction(output: EdpnOutput) -> Prediction:
+    return output.prediction
 
 
 def _as_it_is(prediction: Prediction) -> Prediction:
@@ -48,9 +52,9 @@ NETWORKS: Mapping[NetworkName, NetworkKind] = MappingProxyType(
     {
         "edpn": NetworkKind(
             make=Edpn,
-            inputs=("score", "volume", "guide", "conditions"),
+            inputs=("score", "cells", "guide", "conditions"),
             losses=_edpn_losses,
-            read=_as_it_is,
+            read=_edpn_prediction,
             usual={"rate": 2e-3, "weight_decay": 0.01, "widths": WIDTHS},
         ),
         "published": NetworkKind(

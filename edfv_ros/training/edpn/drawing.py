@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
-from edfv_ros.depth.edpn_inputs import Guide, conditions_input, guide_input
+from edfv_ros.depth.edpn_inputs import DENSITY_UNIT, DOUBTED_EVENTS, Guide, conditions_input, guide_input
+from edfv_ros.depth.likelihood import CELL_PX
 from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, AnyExamples
 
 SINGLE_CHANCE = 0.3
@@ -26,7 +28,8 @@ class Batch(NamedTuple):
     """What a step learns from.
 
     Attributes:
-        score, volume, guide, conditions: see :meth:`~edfv_ros.training.edpn.network.Edpn.forward`.
+        score, guide, conditions: see :meth:`~edfv_ros.training.edpn.network.Edpn.forward`.
+        volume: [B, BINS, 2 h, 2 w], see :func:`~edfv_ros.depth.edpn_inputs.volume_input`.
         position_bins: [B, 2 h, 2 w], the truth; NaN where unknown, and beyond the picture where its sides are not
             multiples of four pixels.
         far_bins: [B], see :func:`~edfv_ros.training.edpn.examples.record_dtype`.
@@ -38,6 +41,12 @@ class Batch(NamedTuple):
     conditions: Tensor
     position_bins: Tensor
     far_bins: Tensor
+
+    @property
+    def cells(self) -> Tensor:
+        """The volume as our network sees it, [B, BINS, h, w]: :func:`~edfv_ros.depth.edpn_inputs.pooled_volume`."""
+        events = torch.expm1(DENSITY_UNIT * self.guide[:, Guide.DENSITY : Guide.DENSITY + 1])
+        return F.avg_pool2d(self.volume * (events / (events + DOUBTED_EVENTS)), CELL_PX)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on a device; maps with the channels of a pixel side by side, which convolutions are fastest on."""

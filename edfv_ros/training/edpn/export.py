@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from edfv_ros import __version__
+from edfv_ros.depth.edpn_head import READOUT
 from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, Guide
-from edfv_ros.depth.edpn_network import FORMAT
+from edfv_ros.depth.edpn_network import FORMAT, EdpnNetwork
 from edfv_ros.depth.models import EDPN
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import replace_atomically
@@ -24,7 +25,7 @@ OPSET = 13
 """The first with a scale per channel for the weights of a quantised network; any runtime of today knows it."""
 
 MOST_DIFFERENCE = 1e-3
-"""Between torch and ONNX Runtime: of positions in bins, of scales and logits relative to them. Of a hundred layers in
+"""Between torch and run time: of positions in bins, of scales relative to them. Of a hundred layers in
 single precision, whose sums the two order differently, some 1e-4 remain; a thousandth of a bin is nothing to depth."""
 
 _AGREEING = 0.99
@@ -46,17 +47,17 @@ INPUTS: tuple[dict[str, Any], ...] = (
     },
     {
         "name": "volume",
-        "shape": [1, BINS, _HEIGHT, _WIDTH],
+        "shape": [1, BINS, _ROWS, _COLUMNS],
         "dtype": "float32",
         "meaning": f"change of log intensity over each of {BINS} vergence bins, from far to near, divided by its root "
-        f"mean square in the neighbourhood; height and width are {CELL_PX} times rows and columns",
+        "mean square in the neighbourhood, weighted by the density n of events as n / (n + 8); mean of a cell",
     },
     {
         "name": "guide",
         "shape": [1, Guide.COUNT, _HEIGHT, _WIDTH],
         "dtype": "float32",
         "meaning": "density of events, SAME mask, frame, whether there is a frame, relative vergence, whether there is "
-        "one; frame and vergence from -0.5 to 0.5",
+        f"one; frame and vergence from -0.5 to 0.5; height and width are {CELL_PX} times rows and columns",
     },
     {
         "name": "conditions",
@@ -68,24 +69,26 @@ INPUTS: tuple[dict[str, Any], ...] = (
 )
 OUTPUTS: tuple[dict[str, Any], ...] = (
     {
-        "name": "position_bins",
-        "shape": [1, _HEIGHT, _WIDTH],
+        "name": "coarse",
+        "shape": [1, CANDIDATES, "coarse_rows", "coarse_columns"],
         "dtype": "float32",
-        "meaning": f"vergence in bins: -0.5 is the far end of the sweep, {BINS - 0.5} the near one",
+        "meaning": "logits of the candidates in cells twice as large: half as many rows and columns, rounded up",
     },
     {
-        "name": "scale_bins",
-        "shape": [1, _HEIGHT, _WIDTH],
+        "name": "readout",
+        "shape": [1, sum(READOUT), _ROWS, _COLUMNS],
         "dtype": "float32",
-        "meaning": "scale of the Laplace distribution of its error, in bins: the standard deviation over sqrt(2)",
+        "meaning": "logarithms of the gains of score and coarse in the logits, correction of the logits, shares of the "
+        "3x3 cells around in each pixel, shift of each pixel",
     },
     {
-        "name": "logits",
-        "shape": [1, CANDIDATES, _ROWS, _COLUMNS],
+        "name": "doubt",
+        "shape": [1, CELL_PX**2, _ROWS, _COLUMNS],
         "dtype": "float32",
-        "meaning": "of the candidates in each cell: their softmax is the distribution over vergence",
+        "meaning": "logarithm of the scale of each pixel's error, without the part that mass_gain gives it",
     },
 )
+"""What follows from these without convolutions is left to :class:`~edfv_ros.depth.edpn_head.Head`."""
 
 
 class Exported(nn.Module):
@@ -97,8 +100,8 @@ class Exported(nn.Module):
 
     def forward(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> tuple[Tensor, ...]:
         """See :data:`INPUTS` and :data:`OUTPUTS`."""
-        prediction = self.network(score, volume, guide, conditions)
-        return prediction.position_bins, torch.exp(prediction.log_scale), prediction.logits[-1]
+        trunk = self.network(score, volume, guide, conditions).trunk
+        return trunk.logits[-1], trunk.readout, trunk.doubt
 
 
 def export_onnx(network: Edpn, path: Path, state: Mapping[str, Any]) -> float:
@@ -106,7 +109,7 @@ def export_onnx(network: Edpn, path: Path, state: Mapping[str, Any]) -> float:
 
     The file is there only if ONNX Runtime computes with it what torch does. Its ``metadata_props`` are ``name``,
     ``format``, ``precision``, ``bins``, ``candidates``, and as JSON ``inputs``, ``outputs`` (name, shape, dtype and
-    meaning of each), ``provenance`` and ``validation``.
+    meaning of each), ``mass_gain`` (see :class:`~edfv_ros.depth.edpn_head.Head`), ``provenance`` and ``validation``.
 
     Args:
         network: on the CPU.
@@ -114,8 +117,8 @@ def export_onnx(network: Edpn, path: Path, state: Mapping[str, Any]) -> float:
         state: the run's checkpoint, see :func:`~edfv_ros.training.edpn.checkpoint.load_state`.
 
     Returns:
-        By how much positions in bins, and relative scales and logits, differ between torch and ONNX Runtime in all but
-        a hundredth of the places, at most, on examples of two sizes.
+        By how much positions in bins, and relative scales, differ at run time from those of torch in all but a
+        hundredth of the places, at most, on examples of two sizes.
 
     Raises:
         OutputError: the file cannot be written there.
@@ -130,9 +133,9 @@ def export_onnx(network: Edpn, path: Path, state: Mapping[str, Any]) -> float:
             inputs=INPUTS,
             outputs=OUTPUTS,
             opset=OPSET,
-            metadata=_metadata(state),
+            metadata=_metadata(network, state),
         )
-        difference = max(_largest_difference(exported, temporary, _example(*size)) for size in _CHECKED)
+        difference = max(_largest_difference(network, temporary, _example(*size)) for size in _CHECKED)
         if not difference <= MOST_DIFFERENCE:
             raise EdfvError(
                 f"{path}: would differ by {difference:.1e} from the network, more than {MOST_DIFFERENCE:g}, on ONNX "
@@ -141,25 +144,24 @@ def export_onnx(network: Edpn, path: Path, state: Mapping[str, Any]) -> float:
     return difference
 
 
-def _largest_difference(exported: Exported, path: Path, example: tuple[Tensor, ...]) -> float:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _largest_difference(network: Edpn, path: Path, example: tuple[Tensor, ...]) -> float:
     with torch.inference_mode():
-        position, scale, logits = (part.numpy() for part in exported(*example))
-    given = session.run(None, {spec["name"]: part.numpy() for spec, part in zip(INPUTS, example, strict=True)})
-    logit_size = np.maximum(np.abs(logits), 1.0)
-    differences = (given[0] - position, given[1] / scale - 1.0, (given[2] - logits) / logit_size)
+        said = network(*example).prediction
+    position, log_scale = (part[0].numpy() for part in said[:2])
+    rows, columns = example[0].shape[2:]
+    given_position, given_scale = EdpnNetwork(path, rows, columns)(*(part[0].numpy() for part in example))
+    differences = given_position - position, given_scale / np.exp(log_scale) - 1.0
     return max(float(np.quantile(np.abs(part), _AGREEING)) for part in differences)
 
 
 def _example(rows: int, columns: int) -> tuple[Tensor, ...]:
     """Inputs that look like those of a sweep, the same at each call."""
     generator = torch.Generator().manual_seed(0)
-    height, width = rows * CELL_PX, columns * CELL_PX
     best = (CANDIDATES - 1) * torch.rand((1, 1, rows, columns), generator=generator)
     distance = torch.arange(CANDIDATES)[None, :, None, None] - best
     score = (-0.02 * distance.square()).clamp_min(-4.0)
-    volume = torch.randn((1, BINS, height, width), generator=generator).clamp(-4.0, 4.0)
-    guide = torch.rand((1, Guide.COUNT, height, width), generator=generator)
+    volume = torch.randn((1, BINS, rows, columns), generator=generator).clamp(-4.0, 4.0)
+    guide = torch.rand((1, Guide.COUNT, rows * CELL_PX, columns * CELL_PX), generator=generator)
     guide[:, (Guide.SAME, Guide.HAS_IMAGE, Guide.HAS_PRIOR)] = (guide[:, :1] > 0.5).float()
     return score, volume, guide, torch.tensor([[-1.0, 1.0, 1.0]])
 
@@ -184,7 +186,7 @@ def validation_of(state: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _metadata(state: Mapping[str, Any]) -> dict[str, str]:
+def _metadata(network: Edpn, state: Mapping[str, Any]) -> dict[str, str]:
     return {
         "name": EDPN,
         "format": str(FORMAT),
@@ -193,6 +195,7 @@ def _metadata(state: Mapping[str, Any]) -> dict[str, str]:
         "candidates": str(CANDIDATES),
         "inputs": json.dumps(INPUTS),
         "outputs": json.dumps(OUTPUTS),
+        "mass_gain": json.dumps(network.doubt_of_mass.weight.flatten().tolist()),
         "provenance": json.dumps(provenance_of(state)),
         "validation": json.dumps(validation_of(state)),
     }

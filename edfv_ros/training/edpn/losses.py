@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edfv_ros.depth.edpn_head import FIRST_BINS, LAST_BINS, STEP_BINS
 from edfv_ros.depth.edpn_inputs import CANDIDATES, CELL_PX
-from edfv_ros.training.edpn.network import FIRST_BINS, LAST_BINS, STEP_BINS, Prediction
+from edfv_ros.training.edpn.network import Prediction
 
 BEYOND_BINS = 1.0
 """A surface further out of the sweep than this leaves no trace of where it is; only that it is beyond an end."""

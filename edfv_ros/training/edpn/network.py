@@ -14,29 +14,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, DENSITY_UNIT, Guide
+from edfv_ros.depth.edpn_head import (
+    FIRST_BINS,
+    FIRST_GAIN,
+    LARGEST_SHIFT_BINS,
+    LAST_BINS,
+    LOG_GAINS,
+    LOG_SCALES,
+    READOUT,
+    STEP_BINS,
+    WINDOW,
+)
+from edfv_ros.depth.edpn_inputs import (
+    BINS,
+    CANDIDATES,
+    CELL_PX,
+    CONDITIONS,
+    Guide,
+)
 
-WIDTHS = (24, 40, 64, 96, 96)
+WIDTHS = (24, 48, 80, 128, 128)
 """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
-
-WINDOW = 3
-"""Candidates on either side of the median that the expectation is taken over: a bimodal distribution has no surface at
-its mean. Where the network does not know, its median errs less than its most probable candidate, and by the same
-choice in vergence, in depth and in the logarithm of either."""
-
-LARGEST_SHIFT_BINS = 1.0
-"""What the expectation may be off: where a doubtful surface lies near an end of the sweep, half of its distribution is
-missing."""
-
-FIRST_GAIN = 6.0
-"""Log likelihood per bin to log probability, before training."""
-
-DOUBTED_EVENTS = 8.0
-"""Events a pixel at which a volume, whatever it says, counts half: normalised, a handful would look like many."""
-
-STEP_BINS = BINS / (CANDIDATES - 1)
-FIRST_BINS = -0.5
-LAST_BINS = BINS - 0.5
 
 _LEAST_GATE = 1e-3
 
@@ -55,6 +53,27 @@ class Prediction(NamedTuple):
     logits: tuple[Tensor, ...]
 
 
+class Trunk(NamedTuple):
+    """What the convolutions say.
+
+    Attributes:
+        logits: of the candidates at all scales but the finest, from the coarsest on.
+        readout: [B, sum(READOUT), h, w].
+        doubt: [B, CELL_PX ** 2, h, w], logarithm of the scale of each pixel's error, but for its distribution's part.
+    """
+
+    logits: tuple[Tensor, ...]
+    readout: Tensor
+    doubt: Tensor
+
+
+class EdpnOutput(NamedTuple):
+    """Prediction, and what it was made of."""
+
+    prediction: Prediction
+    trunk: Trunk
+
+
 class Edpn(nn.Module):
     """Fully convolutional, for pictures of any even size.
 
@@ -65,13 +84,11 @@ class Edpn(nn.Module):
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
         first = widths[0]
-        self.volume_stem = _Conv(BINS, first // 2, stride=2)
+        self.volume_stem = _Conv(BINS, first // 2)
         self.guide_stem = _Conv(Guide.COUNT + CONDITIONS, first // 2, stride=2)
         self.gate = nn.Conv2d(3, 1, 1)
         self.down = nn.ModuleList(_Conv(a, b, stride=2) for a, b in pairwise(widths))
-        self.prompts = nn.ModuleList(
-            nn.Conv2d((2 if scale else 1) * CANDIDATES + 1, width, 1) for scale, width in enumerate(widths)
-        )
+        self.prompts = nn.ModuleList(_Prompt(width, pooled=scale > 0) for scale, width in enumerate(widths))
         self.encoders = nn.ModuleList(_Block(width) for width in widths)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairwise(widths))
         self.decoders = nn.ModuleList(_Block(width) for width in widths[:-1])
@@ -80,57 +97,91 @@ class Edpn(nn.Module):
         self.shift = nn.Conv2d(first, 4, 1)
         nn.init.zeros_(self.shift.weight)
         nn.init.zeros_(self.shift.bias)
-        self.doubt = nn.Sequential(_Conv(first + 1, first), nn.Conv2d(first, 4, 1))
+        self.doubt = nn.Sequential(_Conv(first, first), nn.Conv2d(first, 4, 1))
+        self.doubt_of_mass = nn.Conv2d(1, 4, 1, bias=False)
 
-    def forward(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> Prediction:
+    def forward(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> EdpnOutput:
         """Predict.
 
         Args:
             score: [B, CANDIDATES, h, w], see :func:`~edfv_ros.depth.edpn_inputs.score_input`.
-            volume: [B, BINS, 2 h, 2 w].
+            volume: [B, BINS, h, w], see :func:`~edfv_ros.depth.edpn_inputs.cell_volume`.
             guide: [B, Guide.COUNT, 2 h, 2 w].
             conditions: [B, CONDITIONS].
         """
+        trunk = self._trunk(score, volume, guide, conditions)
+        return EdpnOutput(self._head(score, trunk), trunk)
+
+    def _trunk(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> Trunk:
+        """All convolutions."""
         metric = self._metric_pyramid(score, guide)
         everywhere = conditions[:, :, None, None] + torch.zeros_like(guide[:, :1])
-        volume = volume * _weight_of_events(guide)
         dense = torch.cat((self.volume_stem(volume), self.guide_stem(torch.cat((guide, everywhere), 1))), 1)
         features = []
         for scale, prompt in enumerate(self.prompts):
             if scale:
                 dense = self.down[scale - 1](dense)
-            dense = self.encoders[scale](F.relu(dense + prompt(metric[scale].prompt)))
+            dense = self.encoders[scale](F.relu(dense + prompt(*metric[scale])))
             features.append(dense)
-        logits = self.readouts[-1](dense, metric[-1].score, None)
-        all_logits = [logits]
+        logits = [self.readouts[-1](dense, metric[-1].score, None)]
         for scale in range(len(features) - 2, -1, -1):
             dense = features[scale] + _doubled(self.up[scale](dense), features[scale])
             dense = self.decoders[scale](F.relu(dense))
-            logits = self.readouts[scale](dense, metric[scale].score, logits)
-            all_logits.append(logits)
+            if scale:
+                logits.append(self.readouts[scale](dense, metric[scale].score, logits[-1]))
+        return Trunk(tuple(logits), _together(dense, self._last_layers()), self.doubt(dense))
+
+    def _head(self, score: Tensor, trunk: Trunk) -> Prediction:
+        """The finest logits, and what follows from them: :mod:`~edfv_ros.depth.edpn_head` in torch."""
+        gains, correction, detail, shift = torch.split(trunk.readout, READOUT, 1)
+        logits = _logits(gains, correction, score, trunk.logits[-1])
         position, mass = _middle(logits)
-        log_scale = F.pixel_shuffle(self.doubt(torch.cat((dense, mass), 1)), CELL_PX)
-        shift = LARGEST_SHIFT_BINS * torch.tanh(F.pixel_shuffle(self.shift(dense), CELL_PX))
-        position = (_sharpened(position, self.detail(dense)) + shift).clamp(FIRST_BINS, LAST_BINS)
-        return Prediction(position[:, 0], log_scale[:, 0].clamp(-4.0, 4.0), tuple(all_logits))
+        log_scale = F.pixel_shuffle(trunk.doubt + self.doubt_of_mass(mass), CELL_PX)
+        shift = LARGEST_SHIFT_BINS * torch.tanh(F.pixel_shuffle(shift, CELL_PX))
+        position = (_sharpened(position, detail) + shift).clamp(FIRST_BINS, LAST_BINS)
+        return Prediction(position[:, 0], log_scale[:, 0].clamp(*LOG_SCALES), (*trunk.logits, logits))
+
+    def _last_layers(self) -> tuple[nn.Conv2d, ...]:
+        """In the order of :data:`~edfv_ros.depth.edpn_head.READOUT`."""
+        return self.readouts[0].gains, self.readouts[0].correction, self.detail, self.shift
 
     def _metric_pyramid(self, score: Tensor, guide: Tensor) -> "list[_Metric]":
         """The evidence at each scale: cells vouch for their neighbourhood as far as the gate trusts them."""
         support = F.avg_pool2d(guide[:, (Guide.DENSITY, Guide.SAME)], CELL_PX)
         gate = torch.sigmoid(self.gate(torch.cat((support, _sum_of_candidates(score) / CANDIDATES), 1)))
+        pyramid = [_Metric(score, gate)]
         gated = score * gate
-        pyramid = [_Metric(score, torch.cat((gated, gate), 1))]
         while len(pyramid) < len(self.prompts):
             gated, gate = _halved(gated), _halved(gate)
-            score = gated / (gate + _LEAST_GATE)
-            probability = torch.softmax(FIRST_GAIN * score, 1) * gate
-            pyramid.append(_Metric(score, torch.cat((gated, probability, gate), 1)))
+            pyramid.append(_Metric(gated / (gate + _LEAST_GATE), gate))
         return pyramid
 
 
 class _Metric(NamedTuple):
     score: Tensor
-    prompt: Tensor
+    gate: Tensor
+
+
+class _Prompt(nn.Module):
+    """What the evidence of a scale has to say to the dense features, as loud as its gate is open.
+
+    Args:
+        width: channels.
+        pooled: whether the evidence is that of several cells: then also as probabilities, which tell two surfaces from
+            one between them.
+    """
+
+    def __init__(self, width: int, *, pooled: bool) -> None:
+        super().__init__()
+        self.gate = nn.Conv2d(1, width, 1)
+        self.score = nn.Conv2d(CANDIDATES, width, 1, bias=False)
+        self.probability = nn.Conv2d(CANDIDATES, width, 1, bias=False) if pooled else None
+
+    def forward(self, score: Tensor, gate: Tensor) -> Tensor:
+        said = self.score(score)
+        if self.probability is not None:
+            said = said + self.probability(torch.softmax(FIRST_GAIN * score, 1))
+        return torch.addcmul(self.gate(gate), gate, said)
 
 
 class _Conv(nn.Sequential):
@@ -166,17 +217,21 @@ class _Readout(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor, score: Tensor, coarser: Tensor | None) -> Tensor:
-        gains = torch.exp(self.gains(features).clamp(-4.0, 3.0))
-        logits = torch.addcmul(self.correction(features), FIRST_GAIN * gains[:, :1], score)
-        if coarser is not None:
-            logits = torch.addcmul(logits, gains[:, 1:], _doubled(coarser, score, mode="bilinear"))
-        return logits
+        return _logits(self.gains(features), self.correction(features), score, coarser)
 
 
-def _weight_of_events(guide: Tensor) -> Tensor:
-    """How far the volume is to be believed, [B, 1, H, W] from 0 to 1, as Wiener's filter would for a constant noise."""
-    events = torch.exp(DENSITY_UNIT * guide[:, Guide.DENSITY : Guide.DENSITY + 1]) - 1.0
-    return events / (events + DOUBTED_EVENTS)
+def _logits(gains: Tensor, correction: Tensor, score: Tensor, coarser: Tensor | None) -> Tensor:
+    gains = torch.exp(gains.clamp(*LOG_GAINS))
+    logits = torch.addcmul(correction, FIRST_GAIN * gains[:, :1], score)
+    if coarser is not None:
+        logits = torch.addcmul(logits, gains[:, 1:], _doubled(coarser, score, mode="bilinear"))
+    return logits
+
+
+def _together(features: Tensor, layers: tuple[nn.Conv2d, ...]) -> Tensor:
+    """Layers of 1x1 as one."""
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    return F.conv2d(features, torch.cat([layer.weight for layer in layers]), torch.cat(biases))
 
 
 def _halved(x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
+from edfv_ros.depth.edpn_inputs import pooled_volume
 from edfv_ros.depth.edpn_network import EdpnNetwork
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import replace_atomically
@@ -33,8 +34,10 @@ LARGEST_DELTA1_LOSS = 0.005
 CALIBRATION_EXAMPLES = 128
 
 _TRUNK = ("volume_stem", "guide_stem", "down.", "prompts.", "encoders.", "up.", "decoders.", "doubt/doubt.0")
+_NOT_WORTH_IT = ("prompts.0/",)  # turning what is large into integers and back costs more than a small layer of floats
 _SCOPE = "/network/"
 _OPERATORS = ["Conv", "Add", "Relu"]
+_INPUTS = ("score", "volume", "guide", "conditions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ def accuracy(path: Path, examples: Examples) -> Scores:
     of_examples: list[tuple[float, ...]] = []
     for index in range(len(examples)):
         score, volume, guide, truth, conditions, far_bins = assemble(examples[index], None)
-        position, scale = map(torch.from_numpy, network(score, volume, guide, conditions))
+        position, scale = map(torch.from_numpy, network(score, pooled_volume(volume, guide), guide, conditions))
         prediction = Prediction(position[None], scale[None].log(), ())
         of_examples += score_examples(prediction, torch.from_numpy(truth)[None], torch.from_numpy(far_bins)[None])
     if not of_examples:
@@ -121,6 +124,8 @@ def trunk_nodes(model: onnx.ModelProto) -> list[str]:
         if node.op_type not in _OPERATORS or not node.name.startswith(_SCOPE):
             continue
         within = node.name.removeprefix(_SCOPE)
+        if within.startswith(_NOT_WORTH_IT):
+            continue
         if within.startswith(_TRUNK):
             names.append(node.name)
         elif node.op_type == "Relu" and "/" not in within:  # where two ways through the trunk meet
@@ -143,7 +148,8 @@ class _Calibration(CalibrationDataReader):
         indices = np.linspace(0, len(examples) - 1, min(CALIBRATION_EXAMPLES, len(examples))).astype(int)
         for index in indices:
             score, volume, guide, _, conditions, _ = assemble(examples[int(index)], np.random.default_rng(int(index)))
-            yield {"score": score[None], "volume": volume[None], "guide": guide[None], "conditions": conditions[None]}
+            given = score, pooled_volume(volume, guide), guide, conditions
+            yield {name: value[None] for name, value in zip(_INPUTS, given, strict=True)}
 
 
 def _tell(path: Path, metadata: dict[str, str]) -> None:

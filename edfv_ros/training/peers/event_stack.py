@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edfv_ros.depth.edpn import in_bins
+from edfv_ros.depth.edpn_head import FIRST_BINS
 from edfv_ros.depth.edpn_inputs import BINS
 from edfv_ros.training.edpn.drawing import Batch
 from edfv_ros.training.edpn.losses import Losses, position_losses
-from edfv_ros.training.edpn.network import FIRST_BINS, Prediction
+from edfv_ros.training.edpn.network import Prediction
 
 STACK_BINS = 5
 

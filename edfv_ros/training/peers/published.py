@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edfv_ros.depth.edpn_head import FIRST_BINS, LAST_BINS
 from edfv_ros.depth.edpn_inputs import BINS, Guide
 from edfv_ros.training.edpn.drawing import Batch
 from edfv_ros.training.edpn.losses import BEYOND_BINS, Losses
-from edfv_ros.training.edpn.network import FIRST_BINS, LAST_BINS, Prediction
+from edfv_ros.training.edpn.network import Prediction
 from edfv_ros.training.published.network import SIZE_MULTIPLE_PX, PublishedNetwork, PublishedOutput
 
 WEIGHTS = {"dense": 1.0, "sparse": 0.1, "local": 5.0, "scales": 0.1}
