@@ -11,6 +11,7 @@ from edfv_ros.depth.aggregate import aggregate
 from edfv_ros.depth.blur_model import band_models, disc_transfer
 from edfv_ros.depth.reconstruct import add_intensity_change
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
+from edfv_ros.depth.workers import Workers
 from edfv_ros.errors import EdfvError
 from edfv_ros.evaluation import depth_metrics
 from edfv_ros.events import Capture
@@ -58,23 +59,64 @@ def test_reconstruction_keeps_the_sum_and_takes_back_the_lag(direction: int) -> 
     counts[1::2] = 1
     if direction < 0:
         counts = counts[::-1].copy()
-    change = np.zeros((1, 1, 16), np.float32)
-    add_intensity_change(counts, direction, 2.0, 1.0, change)
+    change = np.zeros((16, 1, 1), np.float32)
+    add_intensity_change(counts, direction, 2.0, 1.0, change, 0, 1)
     assert change.sum() == pytest.approx(counts.sum())
-    inner = change[0, 0, 2:14] if direction > 0 else change[0, 0, ::-1][2:14]
+    inner = change[2:14, 0, 0] if direction > 0 else change[::-1, 0, 0][2:14]
     assert inner == pytest.approx(np.full(12, 0.5))
 
 
-def test_aggregation_fills_silence_and_keeps_edges() -> None:
+@pytest.mark.parametrize("spread_bins", [1.0, 1.4, 2.5, 4.0])
+def test_reconstruction_lays_each_count_back_evenly(spread_bins: float) -> None:
+    """A count in the middle of bin 8 after silence reaches back ``spread_bins`` from there, or to an event before."""
+    counts = np.zeros((16, 1, 2), np.int16)
+    counts[8] = 3
+    counts[7, 0, 1] = -2
+    change = np.zeros((16, 2, 4), np.float32)  # more rows and columns than the picture has
+    add_intensity_change(counts, 1, spread_bins, 0.5, change, 0, 1)
+    edges = np.arange(17) - 0.5
+
+    def laid(count: float, begin: float, end: float) -> np.ndarray:
+        inside = np.clip(np.minimum(edges[1:], end) - np.maximum(edges[:-1], begin), 0.0, None)
+        return 0.5 * count * inside / (end - begin)
+
+    np.testing.assert_allclose(change[:, 0, 0], laid(3, 8 - spread_bins, 8), atol=1e-6)
+    np.testing.assert_allclose(change[:, 0, 1], laid(-2, 7 - spread_bins, 7) + laid(3, 7, 8), atol=1e-6)
+    assert not change[:, 1].any() and not change[:, :, 2:].any()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_aggregation_fills_silence_and_keeps_edges(threads: int) -> None:
     labels = np.where(np.arange(40) < 20, 5, 15)
-    cost = np.zeros((30, 40, 20), np.float32)
+    cost = np.zeros((20, 30, 40), np.float32)
     for x, label in enumerate(labels):
-        cost[:, x] = 2.0
-        cost[:, x, label] = 0.0
-    cost[10:20, 5:12] = 0.0  # nothing is known here
-    total = np.full_like(cost, np.nan)
-    aggregate(-cost, 0.3, 1.0, total)
-    np.testing.assert_array_equal(total.argmin(axis=2), np.broadcast_to(labels, (30, 40)))
+        cost[:, :, x] = 2.0
+        cost[label, :, x] = 0.0
+    cost[:, 10:20, 5:12] = 0.0  # nothing is known here
+    total = np.full((2, *cost.shape), np.nan, np.float32)
+    aggregate(-cost, 0.3, 1.0, total, Workers(threads))
+    np.testing.assert_array_equal(total.sum(axis=0).argmin(axis=0), np.broadcast_to(labels, (30, 40)))
+
+
+def test_aggregation_is_the_mean_over_the_cheapest_paths_of_eight_directions() -> None:
+    """Against the recurrence of the paper, written down pixel by pixel."""
+    labels, height, width, p1, p2 = 6, 19, 7, 0.3, 1.0
+    score = np.random.default_rng(0).normal(size=(labels, height, width)).astype(np.float32)
+    step = np.abs(np.subtract.outer(np.arange(labels), np.arange(labels)))
+    change_cost = np.where(step == 0, 0.0, np.where(step == 1, p1, p2))
+    expected = np.zeros((labels, height, width))
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+        path = np.zeros((labels, height, width))
+        for y in range(height)[:: dy or 1]:
+            for x in range(width)[:: dx or 1]:
+                path[:, y, x] = -score[:, y, x]
+                if 0 <= y - dy < height and 0 <= x - dx < width:
+                    before = path[:, y - dy, x - dx]
+                    path[:, y, x] += (before[None] + change_cost).min(axis=1) - before.min()
+        expected += path / 8
+    total = np.empty((2, *score.shape), np.float32)
+    aggregate(score, p1, p2, total, Workers(2))
+    np.testing.assert_allclose(total.sum(axis=0), expected, atol=1e-5)
 
 
 def test_no_pixel_floats_between_two_surfaces() -> None:

@@ -73,9 +73,9 @@ def snapshot(bins: VergenceBins, directions: tuple[bool, ...], frame: Frame | No
 def test_scores_are_relative_to_the_best() -> None:
     """Cells that agree exactly keep their differences: no path is cheaper than staying."""
     of_all = np.random.default_rng(0).normal(0.0, 0.2, CANDIDATES).astype(np.float32)
-    shown = score_input(np.tile(of_all, (1, 1, 1)))
+    shown = score_input(np.tile(of_all[:, None, None], (1, 1, 1)))
     np.testing.assert_allclose(shown[:, 0, 0], of_all - of_all.max(), atol=1e-6)
-    many = score_input(np.tile(of_all, (9, 12, 1)))
+    many = score_input(np.tile(of_all[:, None, None], (1, 9, 12)))
     assert many.shape == (CANDIDATES, 9, 12)
     assert (many.max(axis=0) == 0).all() and many.min() >= SCORE_FLOOR
     assert (many.argmax(axis=0) == of_all.argmax()).all()
@@ -83,40 +83,40 @@ def test_scores_are_relative_to_the_best() -> None:
 
 def test_a_plain_surface_takes_the_depth_of_its_rim() -> None:
     rim, wrong = 10, 50
-    score = np.zeros((61, 61, CANDIDATES), np.float32)
-    score[..., rim] = 2.0
-    score[1:-1, 1:-1] = 0.0  # nothing is known inside, as far as 29 cells from the rim
-    score[30, 30, wrong] = 0.5  # but for one cell's weak opinion
+    score = np.zeros((CANDIDATES, 61, 61), np.float32)
+    score[rim] = 2.0
+    score[:, 1:-1, 1:-1] = 0.0  # nothing is known inside, as far as 29 cells from the rim
+    score[wrong, 30, 30] = 0.5  # but for one cell's weak opinion
     assert (score_input(score).argmax(axis=0) == rim).all()
-    score[30, 30, wrong] = 5.0  # one that is sure is heard
+    score[wrong, 30, 30] = 5.0  # one that is sure is heard
     assert score_input(score)[:, 30, 30].argmax() == wrong
 
 
 def test_the_volume_has_no_contrast_left_in_it() -> None:
-    change = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, BINS)).astype(np.float32)
-    change[:, WIDTH // 2 :] *= 20.0
-    volume = volume_input(change, ROWS, COLUMNS)
+    change = np.random.default_rng(0).normal(size=(BINS, 2 * ROWS, 2 * COLUMNS)).astype(np.float32)
+    change[:, :, WIDTH // 2 :] *= 20.0
+    volume = volume_input(change, HEIGHT, WIDTH)
     assert volume.shape == (BINS, 2 * ROWS, 2 * COLUMNS)
-    np.testing.assert_allclose(volume_input(7.0 * change, ROWS, COLUMNS), volume, atol=1e-5)
-    np.testing.assert_allclose(volume_input(-change, ROWS, COLUMNS), -volume, atol=1e-5)
+    np.testing.assert_allclose(volume_input(7.0 * change, HEIGHT, WIDTH), volume, atol=1e-5)
+    np.testing.assert_allclose(volume_input(-change, HEIGHT, WIDTH), -volume, atol=1e-5)
     assert not volume[:, HEIGHT:].any() and not volume[:, :, WIDTH:].any()
     right = volume[:, :HEIGHT, WIDTH - 6 : WIDTH]
     assert np.sqrt(np.mean(right**2)) == pytest.approx(1.0, abs=0.1)
-    np.testing.assert_array_equal(np.sign(right), np.sign(change[:, WIDTH - 6 :].transpose(2, 0, 1)))
+    np.testing.assert_array_equal(np.sign(right), np.sign(change[:, :HEIGHT, WIDTH - 6 : WIDTH]))
 
 
 def test_silence_is_an_empty_volume() -> None:
-    assert not volume_input(np.zeros((HEIGHT, WIDTH, BINS), np.float32), ROWS, COLUMNS).any()
+    assert not volume_input(np.zeros((BINS, 2 * ROWS, 2 * COLUMNS), np.float32), HEIGHT, WIDTH).any()
 
 
 def test_cells_are_means_of_what_there_are_events_for() -> None:
     """Of the left half, with 8 events a pixel, half is believed; of the right one, without any, nothing."""
-    change = np.random.default_rng(0).normal(size=(HEIGHT, WIDTH, BINS)).astype(np.float32)
+    change = np.random.default_rng(0).normal(size=(BINS, 2 * ROWS, 2 * COLUMNS)).astype(np.float32)
     guide = np.zeros((Guide.COUNT, 2 * ROWS, 2 * COLUMNS), np.float32)
     middle = 2 * (COLUMNS // 2)
     guide[Guide.DENSITY, :, :middle] = np.log(9.0) / 4.0
-    volume = volume_input(change, ROWS, COLUMNS)
-    cells = cell_volume(change, guide)
+    volume = volume_input(change, HEIGHT, WIDTH)
+    cells = cell_volume(change, guide, HEIGHT, WIDTH)
     assert cells.shape == (BINS, ROWS, COLUMNS)
     assert not cells[:, :, middle // 2 :].any()
     for row, column in ((0, 0), (ROWS - 1, 3), (5, middle // 2 - 1)):
@@ -149,10 +149,10 @@ def test_the_guide_says_what_there_is() -> None:
 
 @pytest.mark.parametrize("bins", [16, 32, 64, 48])
 def test_other_bins_hold_the_same_change(bins: int) -> None:
-    change = np.random.default_rng(0).normal(size=(3, 5, bins)).astype(np.float32)
+    change = np.random.default_rng(0).normal(size=(bins, 3, 5)).astype(np.float32)
     shared = in_bins(change, BINS)
-    assert shared.shape == (3, 5, BINS)
-    sums = [some.reshape(3, 5, 16, -1).sum(axis=3) for some in (change, shared)]  # 16 divides all of these numbers
+    assert shared.shape == (BINS, 3, 5)
+    sums = [some.reshape(16, -1, 3, 5).sum(axis=1) for some in (change, shared)]  # 16 divides all of these numbers
     np.testing.assert_allclose(*sums, atol=1e-5)
 
 

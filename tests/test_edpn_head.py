@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from edfv_ros.depth.edpn_head import READOUT, Head, _exp
+from edfv_ros.depth.edpn_head import READOUT, Head
 from edfv_ros.depth.edpn_inputs import CANDIDATES
+from edfv_ros.depth.workers import Workers
 
 GAINS, CORRECTION, DETAIL, SHIFT = np.split(np.arange(sum(READOUT)), np.cumsum(READOUT)[:-1])
 MASS_GAIN = np.array([0.0, -1.0, 0.5, 2.0], np.float32)
@@ -25,7 +26,7 @@ def test_a_sure_candidate_is_the_position(rows: int, columns: int, threads: int)
     candidate = np.random.default_rng(0).integers(0, CANDIDATES, (rows, columns))
     np.put_along_axis(score, candidate[None], 0.0, 0)
     readout[GAINS[0]] = 1.0  # e times the first gain of 6: the others have e^-65 of it
-    position, scale = Head(MASS_GAIN, threads)(score, coarse, readout, doubt)
+    position, scale = Head(MASS_GAIN, Workers(threads))(score, coarse, readout, doubt)
     np.testing.assert_allclose(position, np.kron(-0.5 + candidate / 2, np.ones((2, 2))), atol=1e-5)
     np.testing.assert_allclose(scale, 1.0, rtol=1e-5)
 
@@ -38,7 +39,7 @@ def test_the_expectation_is_that_about_the_median() -> None:
     coarse[:] = -60.0
     for candidate, share in ((30, 0.2), (32, 0.5), (50, 0.3)):
         coarse[candidate] = np.log(share)
-    position, scale = Head(MASS_GAIN, 1)(score, coarse, readout, doubt)
+    position, scale = Head(MASS_GAIN, Workers(1))(score, coarse, readout, doubt)
     np.testing.assert_allclose(position, -0.5 + (30 * 0.2 + 32 * 0.5) / 0.7 / 2, atol=1e-5)
     np.testing.assert_allclose(scale[:2, :2], 0.7 ** MASS_GAIN.reshape(2, 2), rtol=1e-5)
 
@@ -49,7 +50,7 @@ def test_coarser_logits_are_interpolated_between_cells() -> None:
     score[:] = 0.0
     coarse[:] = -60.0
     coarse[10], coarse[12] = 0.0, np.array([0.0, 4.0, 4.0, 4.0], np.float32)
-    position, _ = Head(MASS_GAIN, 1)(score, coarse, readout, doubt)
+    position, _ = Head(MASS_GAIN, Workers(1))(score, coarse, readout, doubt)
     logits = np.array([0.0, 1.0, 3.0, 4.0, 4.0, 4.0, 4.0, 4.0])
     share = np.exp(logits) / (1.0 + np.exp(logits))
     np.testing.assert_allclose(position[0, ::2], -0.5 + (10 + 2 * share) / 2, atol=1e-5)
@@ -66,7 +67,7 @@ def test_pixels_are_mixtures_of_the_cells_around() -> None:
         if share < 1.0:  # the rest is its own
             readout[DETAIL[4 * 4 + pixel]] = 40.0 - np.log(3.0)
     readout[SHIFT[2]] = np.arctanh(0.25)
-    position, _ = Head(MASS_GAIN, 1)(score, coarse, readout, doubt)
+    position, _ = Head(MASS_GAIN, Workers(1))(score, coarse, readout, doubt)
     wanted = {(2, 2): candidate[0, 0], (2, 3): candidate[0, 2], (3, 2): candidate[2, 1] + 0.5}
     for place, value in wanted.items():
         assert position[place] == pytest.approx(-0.5 + value / 2, abs=1e-4)
@@ -80,13 +81,6 @@ def test_positions_and_scales_end_where_sweep_and_doubt_do() -> None:
     readout[GAINS[0]] = 1.0
     readout[SHIFT] = -100.0
     doubt[:2], doubt[2:] = 100.0, -100.0
-    position, scale = Head(np.zeros(4, np.float32), 1)(score, coarse, readout, doubt)
+    position, scale = Head(np.zeros(4, np.float32), Workers(1))(score, coarse, readout, doubt)
     assert (position == -0.5).all()
     np.testing.assert_allclose(scale[:2, :2], [[np.exp(4.0)] * 2, [np.exp(-4.0)] * 2], rtol=1e-5)
-
-
-def test_exponentials() -> None:
-    values = np.linspace(-80.0, 80.0, 20_001).astype(np.float32)
-    out = np.empty_like(values)
-    _exp(values, np.empty(len(values), np.int32), out)
-    np.testing.assert_allclose(out, np.exp(values.astype(np.float64)), rtol=4e-7)

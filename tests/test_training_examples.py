@@ -62,7 +62,7 @@ def test_an_example_is_what_the_runtime_would_see(samples: list[TrainingSweeps])
     for variant, chosen in ((BOTH, sweeps), (SINGLE, sweeps[single : single + 1])):
         evidence = evidence_of(*chosen)
         np.testing.assert_allclose(record["score"][variant], score_input(evidence.score), atol=2e-3)
-        volume = volume_input(evidence.change, *record["score"].shape[2:])
+        volume = volume_input(evidence.change, *event_count.shape[1:])
         np.testing.assert_allclose(record["volume"][variant] * VOLUME_UNIT, volume, atol=VOLUME_UNIT * 0.51)
     np.testing.assert_array_equal(record["event_count"][BOTH], event_count.sum(0))
     np.testing.assert_array_equal(record["event_count"][SINGLE], event_count[single])

@@ -301,8 +301,8 @@ def test_what_peers_see_is_what_our_network_sees(tmp_path: Path, monkeypatch: py
         def predict(snapshot: SweepSnapshot) -> Prediction:
             inputs = inputs_of(snapshot)
             evidence = evidence_of(*((volume.counts, volume.sweep.direction) for volume in snapshot.volumes))
-            expected = volume_input(in_bins(evidence.change, BINS), *evidence.score.shape[:2])
-            height, width = evidence.change.shape[:2]
+            height, width = snapshot.latest.counts.shape[1:]
+            expected = volume_input(in_bins(evidence.change, BINS), height, width)
             np.testing.assert_array_equal(inputs["volume"], expected[:, :height, :width])
             assert np.abs(expected).max() > 0.5 and inputs["guide"].shape == (Guide.COUNT, height, width)
             seen.append(snapshot.index)

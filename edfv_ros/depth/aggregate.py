@@ -7,53 +7,112 @@ import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
+from edfv_ros.depth.workers import Workers
+
 SMALL_STEP_COST = 0.3
 JUMP_COST = 1.0
 
+_LANES = 16  # rows that go through the labels side by side, in vector instructions
+_NO_LABEL = np.float32(1e30)  # cost of labels beyond the first and the last
+_SHARE = np.float32(0.125)  # of a direction
 
-@nb.njit(nogil=True, cache=True, fastmath=True)
-def aggregate(score: NDArray[np.float32], small_step: float, jump: float, total: NDArray[np.float32]) -> None:
+
+def aggregate(
+    score: NDArray[np.float32], small_step: float, jump: float, total: NDArray[np.float32], workers: Workers
+) -> None:
     """Mean of the cheapest path costs from eight directions, where a label costs its negative score.
 
     Args:
-        score: float32 [H, W, labels].
+        score: float32 [labels, H, W].
         small_step: cost of a change by one label between neighbours.
         jump: cost of any larger change.
-        total: float32 [H, W, labels], overwritten with the result.
+        total: float32 [2, labels, H, W]; the result is the sum of both halves.
+        workers: threads to do it with.
     """
-    height, width, labels = score.shape
-    p1, p2 = np.float32(small_step), np.float32(jump)
-    total[:] = 0.0
-    for direction in range(8):
-        dx = (1, -1, 0, 0, 1, -1, 1, -1)[direction]
-        dy = (0, 0, 1, -1, 1, -1, -1, 1)[direction]
-        above = np.zeros((width, labels), np.float32)
-        row = np.zeros((width, labels), np.float32)
-        above_least = np.zeros(width, np.float32)
-        row_least = np.zeros(width, np.float32)
-        for step_y in range(height):
-            y = step_y if dy >= 0 else height - 1 - step_y
-            for step_x in range(width):
-                x = step_x if dx >= 0 else width - 1 - step_x
-                from_x = x - dx
-                inside = 0 <= from_x < width and 0 <= y - dy < height
-                if not inside:
-                    for c in range(labels):
-                        row[x, c] = -score[y, x, c]
-                else:
-                    source = row[from_x] if dy == 0 else above[from_x]
-                    least = row_least[from_x] if dy == 0 else above_least[from_x]
-                    row[x, 0] = min(source[0] - least, source[1] - least + p1, p2) - score[y, x, 0]
-                    last = labels - 1
-                    row[x, last] = min(source[last] - least, source[last - 1] - least + p1, p2) - score[y, x, last]
-                    for c in range(1, last):
-                        step = min(source[c - 1], source[c + 1]) + p1
-                        row[x, c] = min(min(source[c], step) - least, p2) - score[y, x, c]
-                smallest = row[x, 0]
+    costs = np.float32(small_step), np.float32(jump)
+    workers.share(lambda first, last: _along_rows(score, *costs, first, last, total[0]), score.shape[1], _LANES)
+    workers.do(lambda down: _along_columns(score, *costs, down, total[0 if down else 1]), (True, False))
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _along_rows(
+    score: NDArray[np.float32],
+    small_step: np.float32,
+    jump: np.float32,
+    first_row: int,
+    last_row: int,
+    total: NDArray[np.float32],
+) -> None:
+    """Paths from the left and from the right; their costs are written to ``total``."""
+    labels, _, width = score.shape
+    turned = np.zeros((width, labels, _LANES), np.float32)
+    summed = np.empty((width, labels, _LANES), np.float32)
+    before = np.empty((labels + 2, _LANES), np.float32)
+    here = np.empty((labels + 2, _LANES), np.float32)
+    before_least = np.empty(_LANES, np.float32)
+    least = np.empty(_LANES, np.float32)
+    for block in range(first_row, last_row, _LANES):
+        rows = min(_LANES, last_row - block)
+        for c in range(labels):
+            for lane in range(rows):
+                for x in range(width):
+                    turned[x, c, lane] = score[c, block + lane, x]
+        for direction in range(2):
+            before[:] = np.float32(0.0)
+            before_least[:] = np.float32(0.0)
+            for outer in (0, labels + 1):
+                before[outer], here[outer] = _NO_LABEL, _NO_LABEL
+            for step in range(width):
+                x = step if direction == 0 else width - 1 - step
+                least[:] = _NO_LABEL
                 for c in range(labels):
-                    smallest = min(smallest, row[x, c])
-                    total[y, x, c] += np.float32(0.125) * row[x, c]
-                row_least[x] = smallest
-            if dy != 0:
-                above, row = row, above
-                above_least, row_least = row_least, above_least
+                    for lane in range(_LANES):
+                        one_off = min(before[c, lane], before[c + 2, lane]) + small_step
+                        best = min(min(before[c + 1, lane], one_off) - before_least[lane], jump)
+                        cost = best - turned[x, c, lane]
+                        here[c + 1, lane] = cost
+                        least[lane] = min(least[lane], cost)
+                        if direction == 0:
+                            summed[x, c, lane] = cost
+                        else:
+                            summed[x, c, lane] += cost
+                before, here = here, before
+                before_least, least = least, before_least
+        for c in range(labels):
+            for lane in range(rows):
+                for x in range(width):
+                    total[c, block + lane, x] = _SHARE * summed[x, c, lane]
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _along_columns(
+    score: NDArray[np.float32], small_step: np.float32, jump: np.float32, down: bool, total: NDArray[np.float32]
+) -> None:
+    """Paths straight and slanted, from above or from below.
+
+    Their costs are added to ``total`` if they come from above, and written to it if from below.
+    """
+    labels, height, width = score.shape
+    before = np.zeros((3, labels + 2, width + 2), np.float32)  # with a column on either side from which paths begin
+    here = np.zeros((3, labels + 2, width + 2), np.float32)
+    for outer in (0, labels + 1):
+        before[:, outer], here[:, outer] = _NO_LABEL, _NO_LABEL
+    before_least = np.zeros((3, width + 2), np.float32)
+    least = np.zeros((3, width + 2), np.float32)
+    for step in range(height):
+        y = step if down else height - 1 - step
+        least[:, 1 : width + 1] = _NO_LABEL
+        for c in range(labels):
+            for slant in range(3):
+                for x in range(width):
+                    one_off = min(before[slant, c, x + slant], before[slant, c + 2, x + slant]) + small_step
+                    best = min(min(before[slant, c + 1, x + slant], one_off) - before_least[slant, x + slant], jump)
+                    cost = best - score[c, y, x]
+                    here[slant, c + 1, x + 1] = cost
+                    least[slant, x + 1] = min(least[slant, x + 1], cost)
+                    if slant > 0 or down:
+                        total[c, y, x] += _SHARE * cost
+                    else:
+                        total[c, y, x] = _SHARE * cost
+        before, here = here, before
+        before_least, least = least, before_least

@@ -57,17 +57,17 @@ class EventDepthPrompting:
         evidence = self._evidence(
             *((volume.counts, direction) for volume, direction in zip(snapshot.volumes, directions, strict=True))
         )
-        rows, columns = evidence.score.shape[:2]
+        rows, columns = evidence.score.shape[1:]
+        height, width = snapshot.latest.counts.shape[1:]
         image = snapshot.frame.image if snapshot.frame is not None else None
         prior = self._prior.at(snapshot.latest.sweep.end_us, snapshot.frame) if self._prior is not None else None
         guide = guide_input(snapshot.event_count(), image, prior, rows, columns)
         position, scale = self._network(
             score_input(evidence.score),
-            cell_volume(in_bins(evidence.change, BINS), guide),
+            cell_volume(in_bins(evidence.change, BINS), guide, height, width),
             guide,
             conditions_input(self._slope_px_per_bin, up=1 in directions, down=-1 in directions),
         )
-        height, width = evidence.change.shape[:2]
         return self._estimate_from(position[:height, :width], scale[:height, :width])
 
     def _estimate_from(self, position: NDArray[np.float32], scale: NDArray[np.float32]) -> DepthEstimate:
@@ -83,13 +83,13 @@ class EventDepthPrompting:
 
 
 def in_bins(change: NDArray[np.float32], count: int) -> NDArray[np.float32]:
-    """The intensity change [H, W, bins] in another number of bins of the same sweep, each bin's spread evenly."""
-    bins = change.shape[2]
+    """The intensity change [bins, H, W] in another number of bins of the same sweep, each bin's spread evenly."""
+    bins = len(change)
     if bins == count:
         return change
     edges, wanted = np.linspace(0.0, 1.0, bins + 1), np.linspace(0.0, 1.0, count + 1)
-    low = np.maximum(edges[:-1, None], wanted[None, :-1])
-    high = np.minimum(edges[1:, None], wanted[None, 1:])
+    low = np.maximum(edges[None, :-1], wanted[:-1, None])
+    high = np.minimum(edges[None, 1:], wanted[1:, None])
     share = (np.maximum(high - low, 0.0) * bins).astype(np.float32)
-    shared: NDArray[np.float32] = np.tensordot(change, share, axes=1)
+    shared: NDArray[np.float32] = np.tensordot(share, change, axes=1)
     return shared

@@ -5,15 +5,14 @@ those than for all convolutions. Here a row of cells stays in the cache from its
 torch, for training and for GPUs, is :meth:`edfv_ros.training.edpn.network.Edpn.head`.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES
 from edfv_ros.depth.likelihood import CELL_PX
+from edfv_ros.depth.vector_math import exp_row
+from edfv_ros.depth.workers import Workers
 
 READOUT = (2, CANDIDATES, 9 * CELL_PX**2, CELL_PX**2)
 """Channels of a readout: logarithms of the gains of the evidence and of the coarser logits; correction of the logits;
@@ -41,8 +40,6 @@ STEP_BINS = BINS / (CANDIDATES - 1)
 FIRST_BINS = -0.5
 LAST_BINS = BINS - 0.5
 
-_FEWEST_ROWS = 16  # of a thread
-
 
 class Head:
     """The last steps, on several threads.
@@ -50,13 +47,12 @@ class Head:
     Args:
         mass_gain: float32 [CELL_PX ** 2], how much of the logarithm of a cell's mass about its median the logarithm of
             the scale of each of its pixels gets.
-        threads: at most.
+        workers: threads to do it with.
     """
 
-    def __init__(self, mass_gain: NDArray[np.float32], threads: int) -> None:
+    def __init__(self, mass_gain: NDArray[np.float32], workers: Workers) -> None:
         self._mass_gain = mass_gain
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="head")
-        self._threads = threads
+        self._workers = workers
 
     def __call__(
         self,
@@ -78,52 +74,21 @@ class Head:
             [CELL_PX * rows, CELL_PX * columns].
         """
         _, rows, columns = score.shape
-        parts = max(1, min(self._threads, rows // _FEWEST_ROWS))
-        edges = np.linspace(0, rows, parts + 1).astype(int).tolist()
-        slices = list(pairwise(edges))
         middle = np.empty((rows, columns), np.float32)
         log_mass = np.empty((rows, columns), np.float32)
         position = np.empty((CELL_PX * rows, CELL_PX * columns), np.float32)
         scale = np.empty_like(position)
         gains, correction, detail, shift = np.split(readout, np.cumsum(READOUT)[:-1])
-        for _ in self._pool.map(
-            lambda part: _find_middle(score, coarse, gains, correction, *part, middle, log_mass), slices
-        ):
-            pass
-        for _ in self._pool.map(
-            lambda part: _sharpen(middle, log_mass, detail, shift, doubt, self._mass_gain, *part, position, scale),
-            slices,
-        ):
-            pass
+        self._workers.share(
+            lambda first, last: _find_middle(score, coarse, gains, correction, first, last, middle, log_mass), rows
+        )
+        self._workers.share(
+            lambda first, last: _sharpen(
+                middle, log_mass, detail, shift, doubt, self._mass_gain, first, last, position, scale
+            ),
+            rows,
+        )
         return position, scale
-
-
-@nb.njit(nogil=True, cache=True, fastmath=True)
-def _exp(values: NDArray[np.float32], bits: NDArray[np.int32], out: NDArray[np.float32]) -> None:
-    """Exponentials of numbers in -80..80 to 3e-7 of themselves, in vector instructions, which the libm's are not.
-
-    A power of two, put together from its bits, times a polynomial (Moshier, Cephes library, ``expf``).
-
-    Args:
-        values, out: [n]; may be the same.
-        bits: [n], scratch.
-    """
-    powers = bits.view(np.float32)
-    count = values.shape[0]
-    for i in range(count):
-        x = values[i]
-        power = np.floor(x * np.float32(1.44269504) + np.float32(0.5))
-        bits[i] = (np.int32(power) + np.int32(127)) << np.int32(23)
-        x = x - power * np.float32(0.693359375) + power * np.float32(2.12194440e-4)
-        p = np.float32(1.9875691500e-4)
-        p = p * x + np.float32(1.3981999507e-3)
-        p = p * x + np.float32(8.3334519073e-3)
-        p = p * x + np.float32(4.1665795894e-2)
-        p = p * x + np.float32(1.6666665459e-1)
-        p = p * x + np.float32(5.0000001201e-1)
-        out[i] = p * x * x + x + np.float32(1.0)
-    for i in range(count):
-        out[i] *= powers[i]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
@@ -168,7 +133,7 @@ def _find_middle(
         for which in range(2):
             for x in range(columns):
                 gain[which, x] = min(max(gains[which, y, x], least_gain), most_gain)
-            _exp(gain[which], bits, gain[which])
+            exp_row(gain[which], bits, gain[which])
         for x in range(columns):
             gain[0, x] *= np.float32(FIRST_GAIN)
         largest[:] = np.float32(-1e30)
@@ -182,7 +147,7 @@ def _find_middle(
         for c in range(candidates):
             for x in range(columns):
                 share[c, x] = max(share[c, x] - largest[x], np.float32(-80.0))
-            _exp(share[c], bits, share[c])
+            exp_row(share[c], bits, share[c])
             if c == 0:
                 below[0] = share[0]
             else:
@@ -246,13 +211,13 @@ def _sharpen(
             for n in range(9):
                 for x in range(columns):
                     weight[x] = max(detail[n * pixels + pixel, y, x] - largest[x], np.float32(-80.0))
-                _exp(weight, bits, weight)
+                exp_row(weight, bits, weight)
                 for x in range(columns):
                     total[x] += weight[x]
                     moment[x] += weight[x] * around[n // 3, x + n % 3]
             for x in range(columns):
                 value[x] = min(max(np.float32(2.0) * shift[pixel, y, x], np.float32(-40.0)), np.float32(40.0))
-            _exp(value, bits, value)
+            exp_row(value, bits, value)
             out = position[CELL_PX * y + pixel // CELL_PX]
             for x in range(columns):
                 moved = moment[x] / total[x] + np.float32(LARGEST_SHIFT_BINS) * (
@@ -262,7 +227,7 @@ def _sharpen(
             for x in range(columns):
                 said = doubt[pixel, y, x] + mass_gain[pixel] * log_mass[y, x]
                 value[x] = min(max(said, least_scale), most_scale)
-            _exp(value, bits, value)
+            exp_row(value, bits, value)
             out = scale[CELL_PX * y + pixel // CELL_PX]
             for x in range(columns):
                 out[CELL_PX * x + pixel % CELL_PX] = value[x]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edfv_ros.depth.aggregate import JUMP_COST, SMALL_STEP_COST, aggregate
 from edfv_ros.depth.likelihood import CELL_PX
+from edfv_ros.depth.workers import Workers, shared_workers
 from edfv_ros.volume.same import neighbourhood_events, robust_unit, same_mask
 
 BINS = 32
@@ -56,22 +57,25 @@ CONDITIONS = 3
 """How many: log2 of the blur slope in pixels per bin of 32, whether there is an up-sweep, and whether a down-sweep."""
 
 
-def score_input(score: NDArray[np.float32]) -> NDArray[np.float32]:
+def score_input(score: NDArray[np.float32], workers: Workers | None = None) -> NDArray[np.float32]:
     """The evidence after neighbours have been made to agree, for the network.
 
     Semi-global aggregation carries depth over any distance, which a network of some ten convolutions does not: into
     plain surfaces, of which only the rims tell anything.
 
     Args:
-        score: float32 [rows, columns, CANDIDATES], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        score: float32 [CANDIDATES, rows, columns], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        workers: threads to do it with.
 
     Returns:
         float32 [CANDIDATES, rows, columns], by how much a candidate's aggregated score is below that of the best.
     """
-    cost = np.empty_like(score)
-    aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
-    out = np.empty((score.shape[2], *score.shape[:2]), np.float32)
-    _below_best(cost, np.float32(SCORE_FLOOR), out)
+    workers = workers or shared_workers()
+    cost = np.empty((2, *score.shape), np.float32)
+    aggregate(score, SMALL_STEP_COST, JUMP_COST, cost, workers)
+    out = np.empty_like(score)
+    floor = np.float32(SCORE_FLOOR)
+    workers.share(lambda first, last: _below_best(cost, floor, first, last, out), score.shape[1])
     return out
 
 
@@ -107,35 +111,38 @@ def guide_input(
     return out
 
 
-def volume_input(change: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
+def volume_input(change: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """The intensity change of the sweep in units of its own strength.
 
     Args:
-        change: float32 [H, W, BINS], see :class:`~edfv_ros.depth.evidence.Evidence`.
-        rows, columns: cells; what lies beyond the image is 0.
+        change: float32 [BINS, CELL_PX * rows, CELL_PX * columns], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        height, width: of the image; what lies beyond it is 0.
 
     Returns:
-        float32 [BINS, rows * CELL_PX, columns * CELL_PX].
+        float32 like ``change``.
     """
-    out = np.zeros((change.shape[2], rows * CELL_PX, columns * CELL_PX), np.float32)
-    _normalise(change, _normalising_gain(change), np.float32(_LARGEST), out)
+    out = np.zeros_like(change)
+    _normalise(change, _normalising_gain(change, height, width), np.float32(_LARGEST), out)
     return out
 
 
-def cell_volume(change: NDArray[np.float32], guide: NDArray[np.float32]) -> NDArray[np.float32]:
+def cell_volume(
+    change: NDArray[np.float32], guide: NDArray[np.float32], height: int, width: int
+) -> NDArray[np.float32]:
     """What the network sees of :func:`volume_input`: means of cells, as far as there are events to believe them.
 
     A volume's weight goes from 0 to 1 with the number of events, as Wiener's filter would for a constant noise.
 
     Args:
-        change: as of :func:`volume_input`.
+        change, height, width: as of :func:`volume_input`.
         guide: float32 [Guide.COUNT, rows * CELL_PX, columns * CELL_PX], of :func:`guide_input`.
 
     Returns:
         float32 [BINS, rows, columns].
     """
-    out = np.zeros((change.shape[2], guide.shape[1] // CELL_PX, guide.shape[2] // CELL_PX), np.float32)
-    _mean_of_cells(change, _normalising_gain(change), _weight_of_events(guide), np.float32(_LARGEST), out)
+    out = np.empty((len(change), guide.shape[1] // CELL_PX, guide.shape[2] // CELL_PX), np.float32)
+    gain = _normalising_gain(change, height, width)
+    _mean_of_cells(change, gain, _weight_of_events(guide), np.float32(_LARGEST), out)
     return out
 
 
@@ -171,47 +178,57 @@ def _weight_of_events(guide: NDArray[np.float32]) -> NDArray[np.float32]:
     return weight
 
 
-def _normalising_gain(change: NDArray[np.float32]) -> NDArray[np.float32]:
-    energy = np.empty(change.shape[:2], np.float32)
+def _normalising_gain(change: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """One over the strength of each pixel's neighbourhood, 0 beyond the image, float32 like ``change`` without bins."""
+    energy = np.empty((height, width), np.float32)
     _mean_square(change, energy)
     weakest = _WEAKEST * float(energy.mean()) + 1e-12
     energy = cv2.GaussianBlur(energy, (0, 0), NORMALISING_SIGMA_PX) + np.float32(weakest)
-    gain: NDArray[np.float32] = (1.0 / np.sqrt(energy)).astype(np.float32)
+    gain = np.zeros(change.shape[1:], np.float32)
+    gain[:height, :width] = 1.0 / np.sqrt(energy)
     return gain
 
 
-@nb.njit(nogil=True, cache=True)
-def _below_best(cost: NDArray[np.float32], floor: np.float32, out: NDArray[np.float32]) -> None:
-    rows, columns, candidates = cost.shape
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _below_best(
+    cost: NDArray[np.float32], floor: np.float32, first_row: int, last_row: int, out: NDArray[np.float32]
+) -> None:
+    """Costs are the sums of two halves, [2, CANDIDATES, rows, columns]."""
+    _, candidates, _, columns = cost.shape
     least = np.empty(columns, np.float32)
-    for y in range(rows):
-        for x in range(columns):
-            least[x] = cost[y, x].min()
+    for y in range(first_row, last_row):
+        least[:] = np.float32(1e30)
         for c in range(candidates):
             for x in range(columns):
-                out[c, y, x] = max(least[x] - cost[y, x, c], floor)
+                out[c, y, x] = cost[0, c, y, x] + cost[1, c, y, x]
+                least[x] = min(least[x], out[c, y, x])
+        for c in range(candidates):
+            for x in range(columns):
+                out[c, y, x] = max(least[x] - out[c, y, x], floor)
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, fastmath=True)
 def _mean_square(change: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    height, width, bins = change.shape
+    bins = change.shape[0]
+    height, width = out.shape
+    share = np.float32(1.0 / bins)
     for y in range(height):
         for x in range(width):
-            total = np.float32(0.0)
-            for b in range(bins):
-                total += change[y, x, b] * change[y, x, b]
-            out[y, x] = total / bins
+            out[y, x] = np.float32(0.0)
+        for b in range(bins):
+            for x in range(width):
+                out[y, x] += share * change[b, y, x] * change[b, y, x]
 
 
-@nb.njit(nogil=True, cache=True)
+@nb.njit(nogil=True, cache=True, fastmath=True)
 def _normalise(
     change: NDArray[np.float32], gain: NDArray[np.float32], largest: np.float32, out: NDArray[np.float32]
 ) -> None:
-    height, width, bins = change.shape
-    for y in range(height):
-        for b in range(bins):
+    bins, height, width = change.shape
+    for b in range(bins):
+        for y in range(height):
             for x in range(width):
-                out[b, y, x] = min(max(gain[y, x] * change[y, x, b], -largest), largest)
+                out[b, y, x] = min(max(gain[y, x] * change[b, y, x], -largest), largest)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
@@ -222,16 +239,14 @@ def _mean_of_cells(
     largest: np.float32,
     out: NDArray[np.float32],
 ) -> None:
-    height, width, bins = change.shape
-    rows, columns = out.shape[1:]
-    row_of_cells = np.empty((columns, bins), np.float32)
+    bins, rows, columns = out.shape
+    share = np.float32(1.0 / (CELL_PX * CELL_PX))
+    line = np.empty(CELL_PX * columns, np.float32)
     for row in range(rows):
-        row_of_cells[:] = np.float32(0.0)
-        for y in range(CELL_PX * row, min(CELL_PX * (row + 1), height)):
-            for x in range(width):
-                cell = row_of_cells[x // CELL_PX]
-                for b in range(bins):
-                    cell[b] += weight[y, x] * min(max(gain[y, x] * change[y, x, b], -largest), largest)
         for b in range(bins):
+            line[:] = np.float32(0.0)
+            for y in range(CELL_PX * row, CELL_PX * (row + 1)):
+                for x in range(CELL_PX * columns):
+                    line[x] += weight[y, x] * min(max(gain[y, x] * change[b, y, x], -largest), largest)
             for column in range(columns):
-                out[b, row, column] = row_of_cells[column, b] / np.float32(CELL_PX * CELL_PX)
+                out[b, row, column] = share * (line[CELL_PX * column] + line[CELL_PX * column + 1])

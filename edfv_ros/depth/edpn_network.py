@@ -1,7 +1,6 @@
 """Our network from its ONNX file, on arrays."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from edfv_ros.depth.edpn_head import Head
 from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, CELL_PX, CONDITIONS, Guide
 from edfv_ros.depth.models import EDPN, shipped_model
 from edfv_ros.depth.onnx_session import open_session
+from edfv_ros.depth.workers import Workers, shared_workers
 from edfv_ros.errors import SourceError
 
 FORMAT = 3
@@ -28,7 +28,7 @@ class EdpnNetwork:
     Args:
         path: of the file; None for the one that is shipped.
         rows, columns: cells of the pictures to come; others are taken too, and cost more the first time.
-        threads: on the CPU; None for half of the cores, at least two: the others are for camera and volumes.
+        threads: on the CPU; None for those of :func:`~edfv_ros.depth.workers.shared_workers`.
 
     Attributes:
         precision: ``float32`` or ``int8``.
@@ -40,11 +40,11 @@ class EdpnNetwork:
 
     def __init__(self, path: Path | None, rows: int, columns: int, threads: int | None = None) -> None:
         self._path = path or shipped_model(EDPN).path  # whose sha256 has been checked
-        threads = threads or max(2, (os.cpu_count() or 1) // 2)
-        self._session = open_session(self._path, threads=threads)
+        workers = Workers(threads) if threads else shared_workers()
+        self._session = open_session(self._path, threads=workers.threads)
         told = self._session.get_modelmeta().custom_metadata_map
         self._check(told)
-        self._head = Head(np.array(json.loads(told["mass_gain"]), np.float32), threads)
+        self._head = Head(np.array(json.loads(told["mass_gain"]), np.float32), workers)
         self.precision: str = told.get("precision", "float32")
         self.provenance: dict[str, Any] = json.loads(told.get("provenance", "{}"))
         self(

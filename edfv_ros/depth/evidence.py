@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.depth.likelihood import Buffers, DepthLikelihood
+from edfv_ros.depth.likelihood import CELL_PX, Buffers, DepthLikelihood, cell_grid
 from edfv_ros.depth.reconstruct import add_intensity_change
+from edfv_ros.depth.workers import Workers, shared_workers
 from edfv_ros.optics import VergenceBins
 
 SPREAD_BLUR_PX = 1.5
@@ -22,10 +23,12 @@ def spread_bins(slope_px_per_bin: float, count: int) -> float:
 class Evidence:
     """Intensity change and likelihood; both are overwritten by the next sweep.
 
+    Cells are 2x2 pixels. Those beyond the image continue it: there are an even number of rows and columns.
+
     Attributes:
-        change: float32 [H, W, bins], change of log intensity per bin in contrast thresholds.
-        score: float32 [rows, columns, candidates] for cells of 2x2 pixels, log likelihood per bin up to a constant.
-            Cells beyond the image continue it: there are an even number of rows and columns.
+        change: float32 [bins, CELL_PX * rows, CELL_PX * columns], change of log intensity per bin in contrast
+            thresholds.
+        score: float32 [candidates, rows, columns], log likelihood per bin up to a constant.
     """
 
     change: NDArray[np.float32]
@@ -39,15 +42,23 @@ class FocusEvidence:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter; it is all that is asked of the lens.
         bins: the vergence axis of the volumes.
         candidates: how many; half a bin apart if None.
+        workers: threads to do it with.
 
     Attributes:
         candidates: float64 [candidates], bin positions.
         slope_px_per_bin: growth of the circle of confusion's diameter.
     """
 
-    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins, candidates: int | None = None) -> None:
+    def __init__(
+        self,
+        blur_slope_px_per_dpt: float,
+        bins: VergenceBins,
+        candidates: int | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         self.slope_px_per_bin = blur_slope_px_per_dpt * bins.width_dpt
-        self._likelihood = DepthLikelihood(blur_slope_px_per_dpt, bins, candidates)
+        self._workers = workers or shared_workers()
+        self._likelihood = DepthLikelihood(blur_slope_px_per_dpt, bins, candidates, self._workers)
         self.candidates = self._likelihood.candidates
         self._buffers = Buffers()
         self._spread_bins = spread_bins(self.slope_px_per_bin, bins.count)
@@ -59,8 +70,15 @@ class FocusEvidence:
             volumes: signed counts, int16 [bins, H, W], dI/dv; and the direction of the sweep, +1 (up) or -1.
         """
         bins, height, width = volumes[0][0].shape
-        change = self._buffers.get("change", height, width, bins)
-        change[:] = 0.0
-        for counts, direction in volumes:
-            add_intensity_change(counts, direction, self._spread_bins, 1.0 / len(volumes), change)
+        rows, columns = cell_grid(width, height)
+        change = self._buffers.get("change", bins, rows * CELL_PX, columns * CELL_PX)
+
+        def reconstruct(first: int, last: int) -> None:
+            change[:, first:last] = 0.0
+            for counts, direction in volumes:
+                add_intensity_change(counts, direction, self._spread_bins, 1.0 / len(volumes), change, first, last)
+
+        self._workers.share(reconstruct, height)
+        change[:, :height, width:] = change[:, :height, width - 1 : width]
+        change[:, height:] = change[:, height - 1 : height]
         return Evidence(change, self._likelihood(change))

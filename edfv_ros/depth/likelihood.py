@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from edfv_ros.depth.blur_model import band_models
+from edfv_ros.depth.vector_math import log_row
+from edfv_ros.depth.workers import Workers
 from edfv_ros.optics import VergenceBins
 
 CELL_PX = 2
@@ -35,8 +37,7 @@ LEAK_PX = 8.0
 """Blur carries intensity over from strong texture nearby, at its own depth: this share of the energy around a patch
 (within this standard deviation) says nothing about the patch."""
 
-_CHUNK_PIXELS = 1024  # projections of a chunk stay in the cache
-_CHANNELS = 128  # OpenCV filters no more at once
+_CHUNK_CELLS = 512  # projections of a chunk stay in the cache
 
 
 def cell_grid(width: int, height: int) -> tuple[int, int]:
@@ -55,89 +56,114 @@ class DepthLikelihood:
         blur_slope_px_per_dpt: growth of the circle of confusion's diameter.
         bins: the vergence axis.
         candidates: how many; half a bin apart if None.
+        workers: threads to do it with.
     """
 
-    def __init__(self, blur_slope_px_per_dpt: float, bins: VergenceBins, candidates: int | None = None) -> None:
+    def __init__(
+        self, blur_slope_px_per_dpt: float, bins: VergenceBins, candidates: int | None, workers: Workers
+    ) -> None:
         count = round((bins.count - 1 + 2 * MARGIN_BINS) / STEP_BINS) + 1 if candidates is None else candidates
         self.candidates = np.linspace(-MARGIN_BINS, bins.count - 1 + MARGIN_BINS, count)
+        self._workers = workers
         self._blas = ThreadpoolController()
         self._buffers = Buffers()
         self._models = band_models(blur_slope_px_per_dpt, bins, tuple(self.candidates.tolist()), BANDS_PX, NOISE_RATIO)
+        self._filters = [np.ascontiguousarray(model.filters.T) for model in self._models]
         self._log_determinants = np.stack([model.log_determinant for model in self._models]) / np.float32(bins.count)
 
     def __call__(self, change: NDArray[np.float32]) -> NDArray[np.float32]:
         """Score the candidates.
 
         Args:
-            change: float32 [H, W, bins], change of log intensity per bin in contrast thresholds.
+            change: float32 [bins, CELL_PX * rows, CELL_PX * columns], change of log intensity per bin in contrast
+                thresholds; rows and columns are even.
 
         Returns:
-            float32 [rows, columns, candidates], log likelihood per bin up to a constant, overwritten by the next call.
-            Cells beyond the image continue it: there are an even number of rows and columns.
+            float32 [candidates, rows, columns], log likelihood per bin up to a constant, overwritten by the next call.
         """
-        height, width, bins = change.shape
-        rows, columns = cell_grid(width, height)
-        padded = self._buffers.get("padded", rows * CELL_PX, columns * CELL_PX, bins)
-        bottom, right = padded.shape[0] - height, padded.shape[1] - width
-        cv2.copyMakeBorder(change, 0, bottom, 0, right, cv2.BORDER_REPLICATE, dst=padded)
-        with self._blas.limit(limits=1, user_api="blas"):  # its threads would fight the pipeline for the cores
-            energies = self._band_energies(padded)
-        floors = np.stack(
-            [FLOOR + LEAK * cv2.GaussianBlur(energy[:, :, -1], (0, 0), LEAK_PX / CELL_PX) for energy in energies]
+        bands = self._bands(change)
+        with self._blas.limit(limits=1, user_api="blas"):  # the threads are ours already
+            energies = self._energies(bands)
+        pooled = self._pooled(energies)
+        floors = np.stack([FLOOR + LEAK * cv2.GaussianBlur(energy[-1], (0, 0), LEAK_PX / CELL_PX) for energy in pooled])
+        score = self._buffers.get("score", len(self.candidates), *pooled.shape[2:])
+        self._workers.share(
+            lambda first, last: _log_likelihood(pooled, self._log_determinants, floors, first, last, score),
+            score.shape[1],
         )
-        score = self._buffers.get("score", rows, columns, len(self.candidates))
-        _log_likelihood(energies, self._log_determinants, floors, score)
         return score
 
-    def _band_energies(self, change: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Unexplained energy of the four bands around each cell, float32 [rows, columns, candidates + 1]."""
-        rows, columns, bins = change.shape[0] // CELL_PX, change.shape[1] // CELL_PX, change.shape[2]
-        smooth = self._smooth(change, BANDS_PX[0][1], "smooth")
-        cells = _halve(smooth, self._buffers.get("cells", rows, columns, bins))
-        finest = np.subtract(change, smooth, out=smooth)
-        middle = self._smooth(cells, _step_sigma(BANDS_PX[1], CELL_PX), "middle")
-        low = self._smooth(middle, _step_sigma(BANDS_PX[2], CELL_PX), "low")
-        lowest = self._smooth(low, _step_sigma(BANDS_PX[3], CELL_PX), "lowest")
-        bands = (
-            np.subtract(cells, middle, out=cells),
-            np.subtract(middle, low, out=middle),
-            _halve(np.subtract(low, lowest, out=lowest), self._buffers.get("quarter", rows // 2, columns // 2, bins)),
+    def _bands(self, change: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """The bands of each bin's picture, float32 [bins, rows, columns]: the finest twice, from the two pixels of a
+        cell's diagonal (the others say the same), two more, and the last in cells twice as large."""
+        bins, rows, columns = change.shape[0], change.shape[1] // CELL_PX, change.shape[2] // CELL_PX
+        bands = tuple(self._buffers.get(f"band {index}", bins, rows, columns) for index in range(4))
+        coarsest = self._buffers.get("band 4", bins, rows // 2, columns // 2)
+        sigmas = [_step_sigma(band, CELL_PX) for band in BANDS_PX[1:]]
+
+        def split(first: int, last: int) -> None:
+            smooth = np.empty_like(change[0])
+            cells, middle, low, lowest = np.empty((4, rows, columns), np.float32)
+            for b in range(first, last):
+                cv2.GaussianBlur(change[b], (0, 0), BANDS_PX[0][1], dst=smooth)
+                _split_finest(change[b], smooth, bands[0][b], bands[1][b], cells)
+                cv2.GaussianBlur(cells, (0, 0), sigmas[0], dst=middle)
+                cv2.GaussianBlur(middle, (0, 0), sigmas[1], dst=low)
+                cv2.GaussianBlur(low, (0, 0), sigmas[2], dst=lowest)
+                np.subtract(cells, middle, out=bands[2][b])
+                np.subtract(middle, low, out=bands[3][b])
+                _halve(np.subtract(low, lowest, out=low), coarsest[b])
+
+        self._workers.share(split, bins)
+        return *bands, coarsest
+
+    def _energies(self, bands: tuple[NDArray[np.float32], ...]) -> tuple[NDArray[np.float32], ...]:
+        """Energy that each candidate's subspace leaves unexplained in each band, and all of it in the last place,
+        float32 [candidates + 1, rows, columns]."""
+        models = (0, 0, 1, 2, 3)
+        count = len(self.candidates) + 1
+        energies = tuple(
+            self._buffers.get(f"energy {index}", count, *band.shape[1:]) for index, band in enumerate(bands)
         )
-        raw = (self._finest_energy(finest), *(self._energy(band, k + 1) for k, band in enumerate(bands)))
-        widths_px = [max(WINDOW_PX, coarse_px) for _, coarse_px in BANDS_PX]
-        first, second, third = (self._smooth(raw[k], widths_px[k] / CELL_PX, f"pooled {k}") for k in range(3))
-        fourth = self._smooth(raw[3], widths_px[3] / (2 * CELL_PX), "pooled 3")
-        return first, second, third, _double(fourth, self._buffers.get("doubled", *first.shape))
+        flat = [
+            (band.reshape(len(band), -1), energy.reshape(count, -1))
+            for band, energy in zip(bands, energies, strict=True)
+        ]
+        chunks = [
+            (index, begin) for index, (band, _) in enumerate(flat) for begin in range(0, band.shape[1], _CHUNK_CELLS)
+        ]
 
-    def _finest_energy(self, band: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Energy per cell of the finest band, from the two pixels of a diagonal: the others say the same."""
-        energy = self._energy(band[0::2, 0::2], 0)
-        energy += self._energy(band[1::2, 1::2], 0, "other diagonal")
-        energy *= 0.5
-        return energy
+        def explain(first: int, last: int) -> None:
+            most = max(len(filters) for filters in self._filters)
+            projection = np.empty((most, _CHUNK_CELLS), np.float32)
+            for index, begin in chunks[first:last]:
+                (band, energy), filters = flat[index], self._filters[models[index]]
+                cells = band[:, begin : begin + _CHUNK_CELLS]
+                part = projection[: len(filters), : cells.shape[1]]
+                np.matmul(filters, cells, out=part)
+                _unexplained(band, projection, self._models[models[index]].starts, begin, energy)
 
-    def _energy(self, band: NDArray[np.float32], index: int, name: str = "") -> NDArray[np.float32]:
-        """Energy that each candidate's subspace leaves unexplained, and all of it in the last place."""
-        model = self._models[index]
-        rows, columns, bins = band.shape
-        flat = np.ascontiguousarray(band).reshape(-1, bins)
-        out = self._buffers.get(f"energy {index} {name}", rows, columns, len(model.log_determinant) + 1)
-        flat_out = out.reshape(len(flat), -1)
-        projection = self._buffers.get(f"projection {index}", _CHUNK_PIXELS, model.filters.shape[1])
-        for begin in range(0, len(flat), _CHUNK_PIXELS):
-            chunk = flat[begin : begin + _CHUNK_PIXELS]
-            np.matmul(chunk, model.filters, out=projection[: len(chunk)])
-            _unexplained(chunk, projection, model.starts, flat_out[begin : begin + _CHUNK_PIXELS])
-        return out
+        self._workers.share(explain, len(chunks))
+        return energies
 
-    def _smooth(self, image: NDArray[np.float32], sigma: float, name: str) -> NDArray[np.float32]:
-        out = self._buffers.get(name, *image.shape)
-        if image.shape[2] <= _CHANNELS:
-            return cv2.GaussianBlur(image, (0, 0), sigma, dst=out)
-        for begin in range(0, image.shape[2], _CHANNELS):
-            part = np.ascontiguousarray(image[:, :, begin : begin + _CHANNELS])
-            out[:, :, begin : begin + _CHANNELS] = cv2.GaussianBlur(part, (0, 0), sigma).reshape(part.shape)
-        return out
+    def _pooled(self, energies: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+        """Energies of the neighbourhoods that share a depth, float32 [4 bands, candidates + 1, rows, columns]."""
+        first, second, middle, low, coarsest = energies
+        pooled = self._buffers.get("pooled", 4, *first.shape)
+        sigmas = [max(WINDOW_PX, coarse_px) / CELL_PX for _, coarse_px in BANDS_PX]
+
+        def pool(begin: int, end: int) -> None:
+            coarse = np.empty_like(coarsest[0])
+            for c in range(begin, end):
+                both = np.add(first[c], second[c], out=first[c])
+                both *= np.float32(0.5)
+                for k, energy in enumerate((both, middle[c], low[c])):
+                    cv2.GaussianBlur(energy, (0, 0), sigmas[k], dst=pooled[k, c])
+                cv2.GaussianBlur(coarsest[c], (0, 0), sigmas[3] / 2, dst=coarse)
+                _double(coarse, pooled[3, c])
+
+        self._workers.share(pool, len(first))
+        return pooled
 
 
 class Buffers:
@@ -159,77 +185,124 @@ def _step_sigma(band: tuple[float, float], cell_px: int) -> float:
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
+def _split_finest(
+    image: NDArray[np.float32],
+    smooth: NDArray[np.float32],
+    upper_left: NDArray[np.float32],
+    lower_right: NDArray[np.float32],
+    cells: NDArray[np.float32],
+) -> None:
+    """What smoothing takes from two pixels of each cell, and the means of what it leaves."""
+    rows, columns = cells.shape
+    quarter = np.float32(0.25)
+    for row in range(rows):
+        y = CELL_PX * row
+        for column in range(columns):
+            x = CELL_PX * column
+            upper_left[row, column] = image[y, x] - smooth[y, x]
+            lower_right[row, column] = image[y + 1, x + 1] - smooth[y + 1, x + 1]
+            upper, lower = smooth[y, x] + smooth[y, x + 1], smooth[y + 1, x] + smooth[y + 1, x + 1]
+            cells[row, column] = quarter * (upper + lower)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _halve(image: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Means of 2 x 2 pixels."""
+    quarter = np.float32(0.25)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            upper, lower = (
+                image[2 * y, 2 * x] + image[2 * y, 2 * x + 1],
+                image[2 * y + 1, 2 * x] + image[2 * y + 1, 2 * x + 1],
+            )
+            out[y, x] = quarter * (upper + lower)
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
 def _unexplained(
-    change: NDArray[np.float32],
+    band: NDArray[np.float32],
     projection: NDArray[np.float32],
     starts: NDArray[np.int64],
+    begin: int,
     out: NDArray[np.float32],
 ) -> None:
+    """Energy of the cells from ``begin`` on that the candidates' subspaces do not hold.
+
+    Args:
+        band: float32 [bins, cells].
+        projection: float32 [filters, chunk], of the chunk's cells.
+        starts: int64 [candidates + 1], each candidate's first filter.
+        begin: first cell of the chunk.
+        out: float32 [candidates + 1, cells].
+    """
     candidates = starts.shape[0] - 1
-    for pixel in range(change.shape[0]):
-        total = np.float32(0.0)
-        for b in range(change.shape[1]):
-            total += change[pixel, b] * change[pixel, b]
-        for c in range(candidates):
-            explained = np.float32(0.0)
-            for r in range(starts[c], starts[c + 1]):
-                explained += projection[pixel, r] * projection[pixel, r]
-            out[pixel, c] = max(total - explained, np.float32(0.0))
-        out[pixel, candidates] = total
+    count = min(projection.shape[1], band.shape[1] - begin)
+    total = np.zeros(count, np.float32)
+    explained = np.empty(count, np.float32)
+    for b in range(band.shape[0]):
+        for p in range(count):
+            total[p] += band[b, begin + p] * band[b, begin + p]
+    for c in range(candidates):
+        explained[:] = np.float32(0.0)
+        for r in range(starts[c], starts[c + 1]):
+            for p in range(count):
+                explained[p] += projection[r, p] * projection[r, p]
+        for p in range(count):
+            out[c, begin + p] = max(total[p] - explained[p], np.float32(0.0))
+    for p in range(count):
+        out[candidates, begin + p] = total[p]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
 def _log_likelihood(
-    energies: tuple[NDArray[np.float32], ...],
+    energies: NDArray[np.float32],
     log_determinants: NDArray[np.float32],
     floors: NDArray[np.float32],
+    first_row: int,
+    last_row: int,
     out: NDArray[np.float32],
 ) -> None:
     """Sum over the bands, with one logarithm for all.
 
     The determinant counts by the share of signal in the energy: where nothing happens, no candidate is preferred.
     """
-    height, width, candidates = out.shape
-    weights = np.zeros(len(energies), np.float32)
-    for y in range(height):
-        for x in range(width):
-            for c in range(candidates):
-                out[y, x, c] = 1.0
-            for k in range(len(energies)):
-                energy = energies[k][y, x]
-                small = floors[k, y, x]
-                weights[k] = energy[candidates] / (energy[candidates] + small)
-                for c in range(candidates):
-                    out[y, x, c] *= energy[c] + small
-            for c in range(candidates):
-                determinant = np.float32(0.0)
-                for k in range(len(energies)):
-                    determinant += weights[k] * log_determinants[k, c]
-                out[y, x, c] = -np.log(out[y, x, c]) - determinant
-
-
-def _halve(image: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of 2 x 2 pixels."""
-    np.add(image[0::2, 0::2], image[1::2, 0::2], out=out)
-    out += image[0::2, 1::2]
-    out += image[1::2, 1::2]
-    out *= 0.25
-    return out
+    bands, _, _, width = energies.shape
+    candidates = out.shape[0]
+    weights = np.empty((bands, width), np.float32)
+    product = np.empty(width, np.float32)
+    scratch = np.empty(width, np.float32)
+    logarithm = np.empty(width, np.float32)
+    for y in range(first_row, last_row):
+        for k in range(bands):
+            for x in range(width):
+                everything = energies[k, candidates, y, x]
+                weights[k, x] = everything / (everything + floors[k, y, x])
+        for c in range(candidates):
+            for x in range(width):
+                product[x] = energies[0, c, y, x] + floors[0, y, x]
+            for k in range(1, bands):
+                for x in range(width):
+                    product[x] *= energies[k, c, y, x] + floors[k, y, x]
+            log_row(product, scratch, logarithm)
+            for k in range(bands):
+                for x in range(width):
+                    logarithm[x] += weights[k, x] * log_determinants[k, c]
+            for x in range(width):
+                out[c, y, x] = -logarithm[x]
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def _double(image: NDArray[np.float32], out: NDArray[np.float32]) -> NDArray[np.float32]:
+def _double(image: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Linear interpolation to twice the size, cell centres kept where they are."""
-    height, width, channels = image.shape
+    height, width = image.shape
     near, far = np.float32(0.75), np.float32(0.25)
+    line = np.empty(width + 2, np.float32)
     for y in range(out.shape[0]):
         row = y // 2
-        row2 = min(max(row + 2 * (y % 2) - 1, 0), height - 1)
-        for x in range(out.shape[1]):
-            column = x // 2
-            column2 = min(max(column + 2 * (x % 2) - 1, 0), width - 1)
-            for c in range(channels):
-                own = near * image[row, column, c] + far * image[row, column2, c]
-                other = near * image[row2, column, c] + far * image[row2, column2, c]
-                out[y, x, c] = near * own + far * other
-    return out
+        other = min(max(row + 2 * (y % 2) - 1, 0), height - 1)
+        for x in range(width):
+            line[x + 1] = near * image[row, x] + far * image[other, x]
+        line[0], line[width + 1] = line[1], line[width]
+        for x in range(width):
+            out[y, 2 * x] = near * line[x + 1] + far * line[x]
+            out[y, 2 * x + 1] = near * line[x + 1] + far * line[x + 2]

@@ -10,6 +10,7 @@ from edfv_ros.depth.estimator import DepthEstimate
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.depth.likelihood import CELL_PX, STEP_BINS, Buffers
 from edfv_ros.depth.upsample import follow_image_edges, to_pixels
+from edfv_ros.depth.workers import shared_workers
 from edfv_ros.optics import ThinLens, VergenceBins
 from edfv_ros.volume import SweepSnapshot
 
@@ -50,13 +51,14 @@ class PolarityReversal:
     def __init__(self, optics: ThinLens, bins: VergenceBins) -> None:
         self._bins = bins
         self._buffers = Buffers()
-        self._evidence = FocusEvidence(optics.blur_slope_px_per_dpt, bins)
+        self._workers = shared_workers()
+        self._evidence = FocusEvidence(optics.blur_slope_px_per_dpt, bins, workers=self._workers)
 
     def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:
         score = self._evidence(*((volume.counts, volume.sweep.direction) for volume in snapshot.volumes)).score
         height, width = snapshot.latest.counts.shape[1:]
-        cost = self._buffers.get("cost", *score.shape)
-        aggregate(score, SMALL_STEP_COST, JUMP_COST, cost)
+        cost = self._buffers.get("cost", 2, *score.shape)
+        aggregate(score, SMALL_STEP_COST, JUMP_COST, cost, self._workers)
         label, confidence, spread = _posterior(cost, SHARPNESS, round(1.0 / STEP_BINS))
         confidence[_speckles(label)] = 0.0
         position = _refine(score, label, REFINE_RADIUS_CELLS)
@@ -103,22 +105,27 @@ def _rim_doubt(position: NDArray[np.float32]) -> NDArray[np.float32]:
 def _posterior(
     cost: NDArray[np.float32], sharpness: float, within: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-    """Best label, its probability to within ``within`` labels, and the posterior's standard deviation in labels."""
-    height, width, labels = cost.shape
+    """Best label, its probability to within ``within`` labels, and the posterior's standard deviation in labels.
+
+    Costs are the sums of two halves, [2, labels, rows, columns].
+    """
+    _, labels, height, width = cost.shape
     best = np.empty((height, width), np.int64)
     confidence = np.empty((height, width), np.float32)
     spread = np.empty((height, width), np.float32)
+    summed = np.empty(labels, np.float32)
     for y in range(height):
         for x in range(width):
             chosen = 0
             for c in range(labels):
-                if cost[y, x, c] < cost[y, x, chosen]:
+                summed[c] = cost[0, c, y, x] + cost[1, c, y, x]
+                if summed[c] < summed[chosen]:
                     chosen = c
             total = np.float32(0.0)
             near = np.float32(0.0)
             square = np.float32(0.0)
             for c in range(labels):
-                probability = np.exp(np.float32(sharpness) * (cost[y, x, chosen] - cost[y, x, c]))
+                probability = np.exp(np.float32(sharpness) * (summed[chosen] - summed[c]))
                 total += probability
                 square += probability * np.float32((c - chosen) * (c - chosen))
                 if abs(c - chosen) <= within:
@@ -136,13 +143,13 @@ def _refine(score: NDArray[np.float32], label: NDArray[np.int64], radius: int) -
     Each cell's parabola gives a position and, as its curvature, the weight that position deserves; cells whose label
     differs by more than one belong to another surface.
     """
-    height, width, labels = score.shape
+    labels, height, width = score.shape
     weight = np.zeros((height, width), np.float32)
     moment = np.zeros((height, width), np.float32)
     for y in range(height):
         for x in range(width):
             c = min(max(label[y, x], 1), labels - 2)
-            before, here, after = score[y, x, c - 1], score[y, x, c], score[y, x, c + 1]
+            before, here, after = score[c - 1, y, x], score[c, y, x], score[c + 1, y, x]
             curvature = 2 * here - before - after
             if curvature > 1e-6:
                 offset = min(max(np.float32(0.5) * (after - before) / curvature, np.float32(-1.5)), np.float32(1.5))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edfv_ros.depth.edpn import in_bins
 from edfv_ros.depth.edpn_inputs import BINS, Guide, guide_input, volume_input
 from edfv_ros.depth.evidence import spread_bins
-from edfv_ros.depth.likelihood import cell_grid
+from edfv_ros.depth.likelihood import CELL_PX, cell_grid
 from edfv_ros.depth.onnx_session import open_session
 from edfv_ros.depth.reconstruct import add_intensity_change
 from edfv_ros.errors import EdfvError, SourceError
@@ -122,13 +122,14 @@ class PeerInputs:
         """Inputs by the names of :data:`CHANNELS`, float32 [channels, H, W]."""
         counts = [volume.counts for volume in snapshot.volumes]
         bins, height, width = counts[0].shape
-        change = np.zeros((height, width, bins), np.float32)
-        for volume in snapshot.volumes:
-            add_intensity_change(volume.counts, volume.sweep.direction, self._spread_bins, 1.0 / len(counts), change)
         rows, columns = cell_grid(width, height)
+        change = np.zeros((bins, rows * CELL_PX, columns * CELL_PX), np.float32)
+        for volume in snapshot.volumes:
+            direction, gain = volume.sweep.direction, 1.0 / len(counts)
+            add_intensity_change(volume.counts, direction, self._spread_bins, gain, change, 0, height)
         image = snapshot.frame.image if snapshot.frame is not None else None
         inputs = {
-            "volume": volume_input(in_bins(change, BINS), rows, columns),
+            "volume": volume_input(in_bins(change, BINS), height, width),
             "guide": guide_input(snapshot.event_count(), image, None, rows, columns),
         }
         return {name: np.ascontiguousarray(values[:, :height, :width]) for name, values in inputs.items()}

@@ -67,14 +67,13 @@ def make_example(sample: TrainingSweeps) -> NDArray[np.void]:
     directed = list(zip(counts, (1, -1), strict=True))
     rng = np.random.default_rng([sample.seed, 0xE4A])
     single, latest = rng.integers(2, size=2)
-    rows, columns = record["score"].shape[2:]
     for variant, volumes, of_events, sweep in (
         (BOTH, directed, event_count.sum(0), latest),
         (SINGLE, directed[single : single + 1], event_count[single], single),
     ):
         evidence = evidence_of(*volumes)
         record["score"][variant] = score_input(evidence.score)
-        volume = volume_input(evidence.change, rows, columns)
+        volume = volume_input(evidence.change, height, width)
         record["volume"][variant] = np.rint(volume / np.float32(VOLUME_UNIT))
         record["event_count"][variant] = of_events
         with np.errstate(divide="ignore"):

@@ -37,7 +37,7 @@ class EventStackNetwork(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS) -> None:
         super().__init__()
-        share = in_bins(np.eye(BINS, dtype=np.float32)[None], STACK_BINS)[0].T
+        share = in_bins(np.eye(BINS, dtype=np.float32)[:, :, None], STACK_BINS)[:, :, 0]
         self.register_buffer("share", torch.from_numpy(share.copy())[:, :, None, None], persistent=False)
         self._multiple_px = 1 << (len(widths) - 1)
         self.encoders = nn.ModuleList(_Double(a, b) for a, b in pairwise((STACK_BINS, *widths)))
