@@ -167,7 +167,9 @@ class DepthNode(CancellableNode):
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            read_parameters(self, changes)
+            parameters = read_parameters(self, changes)
+            if self._setup is not None:
+                parameters.require_bin(self._setup.rig.bins.count)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         fixed = [change.name for change in changes if change.name in FIELDS and not rules(change.name).runtime]
