@@ -1,6 +1,7 @@
 """The topics of the depth node, each made only where somebody listens."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 
+from edfv_ros.depth.temporal_filter import TemporalFilter
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.sweep_messages import SweepMessages
 from edfv_ros.rig import Camera
@@ -62,18 +64,24 @@ class DepthTopics:
         }
         self._camera: Camera | None = None
         self._rays: NDArray[np.float32] | None = None
+        self._filter = TemporalFilter()
 
     def configure(self, camera: Camera) -> None:
         """Set whose intrinsics and frame ids the messages carry."""
         self._camera = camera
         self._rays = pixel_rays(camera)
+        self._filter = TemporalFilter()
 
     def publish(self, output: "DepthOutput", parameters: DepthParameters) -> None:
         """Publish what a sweep gave. Called from the depth thread, while the output's snapshot is good."""
         if self._camera is None or self._rays is None:
             return
-        sweep = SweepMessages(output, self._camera, self._rays, parameters)
-        for name, topic in TOPICS.items():
-            publisher = self._publishers[name]
-            if publisher.get_subscription_count() and (message := topic.make(sweep)) is not None:
-                publisher.publish(message)
+        wanted = [name for name, publisher in self._publishers.items() if publisher.get_subscription_count()]
+        if not wanted:
+            return
+        filtered = self._filter(output.estimate, output.sweep, parameters.temporal_filter)
+        sweep = SweepMessages(replace(output, estimate=filtered), self._camera, self._rays, parameters)
+        for name in wanted:
+            message = TOPICS[name].make(sweep)
+            if message is not None:
+                self._publishers[name].publish(message)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edfv_ros.depth import ESTIMATORS, estimators_with
+from edfv_ros.depth.temporal_filter import MAX_STRENGTH
 from edfv_ros.errors import EdfvError
 
 SOURCES = ("camera", "file", "network", "sim")
@@ -130,6 +131,14 @@ class DepthParameters:
         maximum=1e3,
     )
 
+    temporal_filter: float = _parameter(
+        0.0,
+        "How much of the depth of the sweeps before is mixed into the next one where both agree: 0 for none, 0.8 for "
+        "depth that flickers a quarter as much where nothing moves. What has moved is not mixed.",
+        runtime=True,
+        minimum=0.0,
+        maximum=MAX_STRENGTH,
+    )
     depth_encoding: str = _parameter(
         "32FC1",
         "Encoding of depth (REP 118): metres as 32FC1, or whole millimetres as 16UC1, in which 0 is whatever is no "
