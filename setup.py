@@ -74,7 +74,7 @@ setup(
     entry_points={
         "console_scripts": [
             "edfv = edfv_ros.cli:main",
-            "depth_node = edfv_ros.nodes.depth_node:main",
+            "depth_node = edfv_ros.nodes.start:main",
         ],
     },
 )

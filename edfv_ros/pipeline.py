@@ -207,7 +207,9 @@ class DepthPipeline:
                 estimate = self._estimator.estimate(snapshot)
                 latency_ms = (time.monotonic() - closed.received_s) * 1e3
                 latest = snapshot.latest
-                output = DepthOutput(snapshot.index, latest.sweep, estimate, snapshot.frame, latest.events, latency_ms)
+                output = DepthOutput(
+                    snapshot.index, latest.sweep, estimate, snapshot.frame, latest.events, latency_ms, snapshot
+                )
                 with self._lock:
                     self._depths += 1
                     self._latencies_ms.append(latency_ms)

@@ -7,6 +7,7 @@ from edfv_ros.events import StreamHealth
 from edfv_ros.events.types import Frame
 from edfv_ros.lag_check import LagReport
 from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.volume import SweepSnapshot
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,8 @@ class DepthOutput:
             It holds the wait for the event (and the trigger) that shows the sweep to be over, accumulation, any wait
             for the estimator, and the estimate; it does not hold the camera's and the capture process's buffering
             nor what becomes of the output.
+        snapshot: what the estimate was made of. Its volumes are reused: read them while ``on_depth`` runs and not
+            afterwards, and copy what is to be kept.
     """
 
     index: int
@@ -31,6 +34,7 @@ class DepthOutput:
     frame: Frame | None
     events: int
     latency_ms: float
+    snapshot: SweepSnapshot
 
 
 @dataclass(frozen=True, slots=True)

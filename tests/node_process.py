@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[1]
 
 
 class NodeProcess:
-    """``python -m edfv_ros.nodes.depth_node`` with parameters, in a ROS domain of its own."""
+    """``python -m edfv_ros.nodes.start`` with parameters, in a ROS domain of its own."""
 
     def __init__(self, domain_id: int, parameters: dict[str, object], *ros_arguments: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={_yaml(value)}")]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edfv_ros.nodes.depth_node", "--ros-args", *given, *ros_arguments],
+            [sys.executable, "-m", "edfv_ros.nodes.start", "--ros-args", *given, *ros_arguments],
             cwd=ROOT,
             env=dict(os.environ, ROS_DOMAIN_ID=str(domain_id), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST"),
             stdout=self._log,

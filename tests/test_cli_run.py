@@ -357,6 +357,26 @@ def test_simulate_then_run(tmp_path: Path) -> None:
     assert "recording already" in fails("simulate", "--out", folder, "--rig", rig)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_simulate_that_is_ended_says_so_and_leaves_no_recording(number: signal.Signals, tmp_path: Path) -> None:
+    rig, out = write_rig(small_rig(), tmp_path / "rig.yaml"), tmp_path / "sim"
+    arguments = ["simulate", "--out", str(out), "--rig", str(rig), "--sweeps", "60"]
+    with subprocess.Popen([sys.executable, "-m", "edfv_ros.cli", *arguments], stderr=subprocess.PIPE) as running:
+        try:
+            deadline_s = time.monotonic() + 60
+            while not (out / "recording.aedat4").exists() and time.monotonic() < deadline_s:
+                time.sleep(0.02)
+            running.send_signal(number)
+            _, error = running.communicate(timeout=60)
+        finally:
+            running.kill()
+    assert (running.returncode, " ".join(error.decode().split())) == (
+        130,
+        f"interrupted; no recording is left in {out}",
+    )
+    assert not out.exists()
+
+
 def test_simulate_on_bad_arguments(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert "tabletop" in fails("simulate", "--out", out, "--kind", "moon")

@@ -161,3 +161,23 @@ def test_cutting_a_sound_stream_into_packets_changes_nothing(times_us: list[int]
     out = [check(Packet(events(times_us[start : start + size]))) for start in range(0, len(times_us), size)]
     assert [time_us for packet in out for time_us in times(packet)] == times_us
     assert check.health.problems == {}
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 200])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_one_event_outside_is_found_wherever_it_is(count: int, column: str) -> None:
+    """Padding and polarity may be anything; times are large numbers, too."""
+    for place in {0, count // 2, count - 1}:
+        events = np.zeros(count, EVENT_DTYPE)
+        events.view(np.uint8).reshape(-1, 16)[:, 12:] = 255
+        events["timestamp"] = 1_700_000_000_000_000 + np.arange(count)
+        events["x"], events["y"] = 345, 259
+        check = HealthCheck(SourceInfo("camera", 346, 260, ("events",), live=False))
+        assert len(check(Packet(events)).events) == count and not check.health.problems
+        events[column][place] += 1
+        check = HealthCheck(SourceInfo("camera", 346, 260, ("events",), live=False))
+        assert len(check(Packet(events)).events) == count - 1
+        assert check.health.problems == {"out_of_range": 1}
+        events[column][place] = -1
+        check = HealthCheck(SourceInfo("camera", 346, 260, ("events",), live=False))
+        assert len(check(Packet(events)).events) == count - 1

@@ -1,6 +1,7 @@
 """The ring hands on every event once, in order, and never overwrites one that is held."""
 
 import os
+import pickle
 from collections import deque
 
 import numpy as np
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edfv_ros.events import EVENT_DTYPE
+from edfv_ros.events import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame
+from edfv_ros.events.health import StreamHealth
+from edfv_ros.events.messages import Batch
 from edfv_ros.events.ring import EventRing
 
 
@@ -59,3 +62,28 @@ def test_views_are_read_only_and_outlive_the_ring() -> None:
     reader.close()
     writer.close()
     assert view.tobytes() == events.tobytes()
+
+
+def test_what_goes_with_a_batch_arrives_as_it_was_sent() -> None:
+    triggers = np.array([(5, 1), (7, 2)], TRIGGER_DTYPE)
+    imu = np.zeros(1, IMU_DTYPE)
+    frame = Frame(3, 4, np.arange(6, dtype=np.uint8).reshape(2, 3))
+    health = StreamHealth(events=9, gaps=2, lost_others=1)
+    for sent in (
+        Batch(1, 2, 3, health, triggers, imu, (frame,)),
+        Batch(4, 0, 0, StreamHealth(), triggers[:0], imu[:0], ()),
+    ):
+        got = pickle.loads(pickle.dumps(sent))
+        assert (got.start, got.count, got.lost_events, got.health) == (
+            sent.start,
+            sent.count,
+            sent.lost_events,
+            sent.health,
+        )
+        for mine, theirs in ((got.triggers, sent.triggers), (got.imu, sent.imu)):
+            assert mine.dtype == theirs.dtype
+            np.testing.assert_array_equal(mine, theirs)
+        assert len(got.frames) == len(sent.frames)
+        for mine, theirs in zip(got.frames, sent.frames, strict=True):
+            assert (mine.timestamp_us, mine.exposure_us) == (theirs.timestamp_us, theirs.exposure_us)
+            np.testing.assert_array_equal(mine.image, theirs.image)

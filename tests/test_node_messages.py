@@ -8,7 +8,6 @@ pytest.importorskip("rclpy", reason="ROS is not installed: neither a ROS environ
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.nodes import messages
 from edfv_ros.rig import load_rig
-from edfv_ros.rig.rays import pixel_rays
 
 RIG = load_rig("config/rig.yaml")
 HEADER = messages.header(1_700_000_000_123_456, "davis0_optical_frame")
@@ -78,23 +77,39 @@ def test_camera_info_is_complete():
     assert message.header == HEADER
 
 
-def test_cloud_is_organised_and_projects_back(depth_m):
-    confidence = np.full(depth_m.shape, 0.75, np.float32)
-    depth_m[1, 1], depth_m[2, 2] = np.inf, -np.inf
-    message = messages.point_cloud(HEADER, depth_m, confidence, pixel_rays(RIG.camera))
-    assert (message.width, message.height, message.point_step, message.row_step) == (346, 260, 16, 16 * 346)
+def test_millimetres_are_rounded_and_what_is_no_depth_is_0():
+    depth_m = np.array([[1.2344, 0.0004, 65.5351, 65.536, np.nan, np.inf, -np.inf, 0.0006]], np.float32)
+    message = messages.millimetre_image(HEADER, depth_m)
+    assert (message.encoding, message.step) == ("16UC1", 16)
+    assert messages.image_array(message).tolist() == [[1234, 0, 65535, 0, 0, 0, 0, 1]]
+
+
+def test_colour_image_holds_the_array():
+    image = np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3)
+    message = messages.colour_image(HEADER, image)
+    assert (message.width, message.height, message.encoding, message.step) == (5, 2, "rgb8", 15)
+    np.testing.assert_array_equal(messages.image_array(message), image)
+
+
+def test_an_organised_cloud_has_the_rows_of_the_image():
+    points = np.arange(4 * 3 * 6, dtype=np.float32).reshape(4, 3, 6)
+    message = messages.point_cloud(HEADER, points)
+    assert (message.width, message.height, message.point_step, message.row_step) == (3, 4, 24, 24 * 3)
     assert not message.is_dense
-    assert [(f.name, f.offset, f.count) for f in message.fields] == [
-        ("x", 0, 1), ("y", 4, 1), ("z", 8, 1), ("confidence", 12, 1),
-    ]  # fmt: skip
-    cloud = messages.cloud_array(message)
-    assert np.isnan(cloud[[0, 1, 2], [0, 1, 2], :3]).all(), "points without a finite depth are NaN"
-    np.testing.assert_array_equal(cloud[..., 3], confidence)
-    x, y, z = cloud[200, 300, :3]
-    k = RIG.camera.intrinsics
-    assert z == depth_m[200, 300], "z along the optical axis (REP 118)"
-    assert k.fx_px * x / z + k.cx_px == pytest.approx(300, abs=1e-3)
-    assert k.fy_px * y / z + k.cy_px == pytest.approx(200, abs=1e-3)
+    names = ("x", "y", "z", "intensity", "confidence", "uncertainty")
+    assert [(f.name, f.offset, f.datatype, f.count) for f in message.fields] == [
+        (name, 4 * index, messages.PointField.FLOAT32, 1) for index, name in enumerate(names)
+    ]
+    np.testing.assert_array_equal(messages.cloud_array(message), points)
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_dense_cloud_is_one_row(count):
+    points = np.arange(count * 6, dtype=np.float32).reshape(count, 6)
+    message = messages.point_cloud(HEADER, points)
+    assert (message.width, message.height, message.row_step, message.is_dense) == (count, 1, 24 * count, True)
+    assert len(message.data) == 24 * count
+    np.testing.assert_array_equal(messages.cloud_array(message)[0], points)
 
 
 @pytest.mark.parametrize(("first_dpt", "last_dpt"), [(0.3, 4.2), (4.2, 0.3)])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, markdown, rules, usage
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, markdown, parameter_file, rules, usage
 
 ROOT = Path(__file__).parents[1]
 
@@ -22,10 +22,14 @@ def test_documentation_is_current():
     assert written == markdown(), "run: python -m edfv_ros.nodes.parameters > docs/parameters.md"
 
 
-def test_configuration_file_names_parameters_and_their_defaults():
-    config = yaml.safe_load((ROOT / "config/depth_node.yaml").read_text(encoding="utf-8"))
-    for name, value in config["/**"]["ros__parameters"].items():
-        assert value == FIELDS[name].default, name
+def test_configuration_file_is_current_and_holds_every_default():
+    text = (ROOT / "config/depth_node.yaml").read_text(encoding="utf-8")
+    assert text == parameter_file(), "run: python -m edfv_ros.nodes.parameters --yaml > config/depth_node.yaml"
+    values = yaml.safe_load(text)["/**"]["ros__parameters"]
+    assert {name: (type(value), value) for name, value in values.items()} == {
+        name: (type(field.default), field.default) for name, field in FIELDS.items()
+    }
+    assert max(map(len, text.splitlines())) <= 120
 
 
 @pytest.mark.parametrize(
@@ -38,6 +42,10 @@ def test_configuration_file_names_parameters_and_their_defaults():
         ({"far_m": 2}, "far_m = 2: it must be a double"),
         ({"autostart": 1}, "autostart = 1: it must be a bool"),
         ({"camera_name": "left cam"}, "camera_name = 'left cam': use a letter"),
+        ({"depth_encoding": "16uc1"}, "depth_encoding = '16uc1': allowed is 32FC1, 16UC1"),
+        ({"points_stride": 0}, "points_stride = 0: allowed is 1 to 16"),
+        ({"points_stride": 2.0}, "points_stride = 2.0: it must be an integer"),
+        ({"points_stride": True}, "points_stride = True: it must be an integer"),
         ({"near_m": 2.0, "far_m": 1.0}, "far_m = 1 must be above near_m = 2"),
         ({"sorce": "sim"}, "unknown parameter sorce: did you mean source?"),
     ],
@@ -51,6 +59,13 @@ def test_a_bad_value_is_refused_with_its_reason(values, message):
 
 def test_no_far_limit_goes_with_any_near_limit():
     assert DepthParameters.from_values({"near_m": 2.0, "far_m": 0.0}).near_m == 2.0
+
+
+def test_a_bin_beyond_the_volumes_is_refused():
+    parameters = DepthParameters(volume_slice_bin=32)
+    parameters.require_bin(33)
+    with pytest.raises(ParameterError, match="volume_slice_bin = 32: the volumes have 32 bins: allowed is 0 to 31"):
+        parameters.require_bin(32)
 
 
 @pytest.mark.parametrize("source", ["file", "network"])

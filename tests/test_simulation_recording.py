@@ -44,6 +44,26 @@ def read_back(folder):
     return np.concatenate(events), triggers, frames
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device"), RuntimeError])
+@pytest.mark.parametrize("was_there", [False, True])
+def test_a_recording_that_does_not_get_to_its_end_is_not_left_in_parts(tmp_path, error, was_there):
+    folder = tmp_path / "a"
+    if was_there:
+        folder.mkdir()
+        (folder / "notes.txt").write_text("mine")
+
+    def fail(done, total):
+        assert (folder / "recording.aedat4").exists() and (folder / "rig.yaml").exists()
+        raise error
+
+    rig = small_rig()
+    expected = (OutputError, "No space left") if isinstance(error, OSError) else (error, None)
+    with pytest.raises(expected[0], match=expected[1]):
+        write_recording(folder, rig, make_scene("cards", 1, rig), steps_per_sweep=32, progress=fail)
+    assert folder.exists() == was_there
+    assert not was_there or [path.name for path in folder.iterdir()] == ["notes.txt"]
+
+
 def test_recording_holds_what_the_contract_asks_for(tmp_path):
     rig = small_rig()
     scene = make_scene("cards", 1, rig)

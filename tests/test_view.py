@@ -135,6 +135,7 @@ def test_a_running_node_is_shown(tmp_path: Path) -> None:
     from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 
     from edfv_ros.nodes import messages
+    from edfv_ros.outputs.cloud import cloud_points
     from edfv_ros.rig.rays import pixel_rays
     from edfv_ros.viewer.topics_view import TopicsView
 
@@ -142,7 +143,8 @@ def test_a_running_node_is_shown(tmp_path: Path) -> None:
     depth_m = np.full((camera.height_px, camera.width_px), 0.5, np.float32)
     depth_m[0, :3] = np.nan, np.inf, -np.inf
     header = messages.header(START_US, camera.optical_frame)
-    cloud = messages.point_cloud(header, depth_m, np.ones_like(depth_m), pixel_rays(camera))
+    ones = np.ones_like(depth_m)
+    cloud = messages.point_cloud(header, cloud_points(depth_m, pixel_rays(camera), ones, ones, ones))
     outgoing = {
         "depth": (Image, messages.float_image(header, depth_m)),
         "points": (PointCloud2, cloud),

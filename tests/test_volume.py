@@ -1,5 +1,6 @@
 """The volume against slow, obvious counting; the torch twin against the compiled kernel."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,99 @@ def test_counts_saturate() -> None:
     slot.add(events, np.array([0, len(events)]), 1)
     assert slot.counts()[0, 0, 0] == 32767
     assert slot.event_count()[0, 0] == 65535
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_pixels_that_never_rest_are_counted_right(direction: int) -> None:
+    """Far more events on a few pixels than a byte holds, and bins that are opened again, against bincount."""
+    width, height, bins = 5, 3, 4
+    rng = np.random.default_rng(11)
+    slot = HostSlot(bins, width, height)
+    expected = np.zeros((bins, height, width), np.int64)
+    totals = np.zeros((height, width), np.int64)
+    outside = told_outside = 0
+    for seed in range(6):
+        events = make_events(seed, 7000, width + 1, height)
+        events["polarity"] = rng.random(len(events)) < 0.9
+        events["x"][: len(events) // 2] = 2
+        segments = np.concatenate([[100], np.sort(rng.integers(100, 6900, bins - 1)), [6900]])
+        told_outside += slot.add(events, segments, direction)
+        segment = np.searchsorted(segments, np.arange(len(events)), side="right") - 1
+        inside = (segment >= 0) & (segment < bins) & (events["x"] < width)
+        outside += int(np.count_nonzero((segment >= 0) & (segment < bins) & (events["x"] >= width)))
+        plane = segment if direction > 0 else bins - 1 - segment
+        signs = (np.where(events["polarity"] == 1, 1, -1) * direction)[inside]
+        np.add.at(expected, (plane[inside], events["y"][inside], events["x"][inside]), signs)
+        np.add.at(totals, (events["y"][inside], events["x"][inside]), 1)
+        if seed % 2:  # looking in between changes nothing
+            np.testing.assert_array_equal(slot.event_count(), totals)
+    np.testing.assert_array_equal(slot.counts(), expected)
+    np.testing.assert_array_equal(slot.event_count(), totals)
+    assert told_outside == outside > 0
+
+
+def test_a_cleared_slot_remembers_nothing() -> None:
+    events = make_events(3, 4000, 16, 12)
+    slot, fresh = HostSlot(4, 16, 12), HostSlot(4, 16, 12)
+    slot.add(events, np.array([0, 900, 1800, 2500, 3000]), 1)
+    slot.clear()  # with a bin open
+    part = np.array([0, 0, 200, 200, 300])
+    for one in (slot, fresh):
+        one.add(events, part, -1)
+    np.testing.assert_array_equal(slot.counts(), fresh.counts())
+    np.testing.assert_array_equal(slot.event_count(), fresh.event_count())
+    assert not slot.counts()[3].any() and slot.counts()[2].any(), "segment 0 of a down-sweep is the last bin"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+@pytest.mark.parametrize("kind", ["host", "torch"])
+def test_two_sweeps_are_joined_part_by_part(kind: str, cut: int) -> None:
+    """8 bins in 3 parts: the parts begin at bins 0, 3 and 6; events are those of the joined parts alone."""
+    if kind == "torch":
+        pytest.importorskip("torch", reason="torch is not installed (extra 'gpu')")
+    made = [HostSlot(8, 16, 12, 3) if kind == "host" else TorchSlot(8, 16, 12, "cpu", 3) for _ in range(3)]
+    first, second, joined = made
+    edges = np.linspace(0, 4000, 9).astype(np.int64)
+    batches = make_events(1, 4000, 16, 12), make_events(2, 4000, 16, 12)
+    for slot, events in zip((first, second), batches, strict=True):
+        slot.add(events, edges, 1)
+    joined.join((first, second), cut)
+    from_bin = (0, 3, 6, 8)[cut]
+    np.testing.assert_array_equal(joined.counts()[:from_bin], first.counts()[:from_bin])
+    np.testing.assert_array_equal(joined.counts()[from_bin:], second.counts()[from_bin:])
+    chosen = np.concatenate([batches[0][: edges[from_bin]], batches[1][edges[from_bin] :]])
+    expected = np.zeros((12, 16), np.int64)
+    np.add.at(expected, (chosen["y"], chosen["x"]), 1)
+    np.testing.assert_array_equal(joined.event_count(), expected)
+    joined.clear()
+    assert not joined.counts().any() and not joined.event_count().any()
+
+
+def test_a_batch_allocates_nothing() -> None:
+    from numba.core.runtime import _nrt_python, rtsys
+
+    _nrt_python.memsys_enable_stats()
+    ring = VolumeRing(BINS, (64, 48))
+    events = make_events(4, 20_000, 64, 48)
+    ring.open(FocusSweep(np.array([0.0, 1000.0]), np.array([0.5, 4.5])))
+    batches = np.split(events, 40)
+    ring.accumulate(batches[0])  # compiles
+    tracemalloc.start()
+    try:
+        before, before_numba = tracemalloc.get_traced_memory()[0], rtsys.get_allocation_stats()
+        tracemalloc.reset_peak()
+        for batch in batches:
+            ring.accumulate(batch)
+        grown, peak = (bytes - before for bytes in tracemalloc.get_traced_memory())
+        after_numba = rtsys.get_allocation_stats()
+        headers = 3 + 8  # one for each array that is handed to the two kernels
+        assert after_numba.alloc - before_numba.alloc <= headers * len(batches), "the kernels make no array"
+        assert after_numba.free - before_numba.free == after_numba.alloc - before_numba.alloc
+    finally:
+        tracemalloc.stop()
+        _nrt_python.memsys_disable_stats()
+    assert peak < 4000 < batches[0].nbytes, "headers of views, and not a copy of anything"
+    assert grown < 1000
 
 
 def test_up_and_down_sweep_of_the_same_scene_agree() -> None:

@@ -43,6 +43,17 @@ class EventPacket(NamedTuple):
     data: NDArray[np.uint8]
 
 
+class RawImage(NamedTuple):
+    """sensor_msgs/Image as it came; ``rows`` is uint8 [height_px, step], read-only."""
+
+    header: Header
+    height_px: int
+    width_px: int
+    encoding: str
+    is_big_endian: bool
+    rows: NDArray[np.uint8]
+
+
 def event_packet(packet: EventPacket) -> bytes:
     """event_camera_msgs/EventPacket, little endian."""
     writer = _begin(packet.header)
@@ -85,22 +96,35 @@ def image(header: Header, pixels: NDArray[np.generic]) -> bytes:
     return bytes(writer)
 
 
+def read_image(data: bytes) -> RawImage:
+    """The fields of a sensor_msgs/Image.
+
+    Raises:
+        CdrError: it is no image, or has not the number of bytes that it says.
+    """
+    reader = CdrReader(data)
+    header = _read_header(reader)
+    height_px, width_px = reader.get("I"), reader.get("I")
+    encoding, is_big_endian, step = reader.get_string(), reader.get("B"), reader.get("I")
+    pixels = reader.get_sequence("u1")
+    if pixels.size != height_px * step:
+        raise CdrError(f"an image of {width_px} x {height_px} has {pixels.size} bytes")
+    rows: NDArray[np.uint8] = pixels.reshape(height_px, step)  # type: ignore[assignment]
+    return RawImage(header, height_px, width_px, encoding, bool(is_big_endian), rows)
+
+
 def read_mono_image(data: bytes) -> tuple[Header, NDArray[np.uint8]] | None:
     """Header and read-only pixels [H, W] of a mono8 image; None for another encoding.
 
     Raises:
         CdrError: it is no image.
     """
-    reader = CdrReader(data)
-    header = _read_header(reader)
-    height_px, width_px = reader.get("I"), reader.get("I")
-    encoding, _, step = reader.get_string(), reader.get("B"), reader.get("I")
-    if encoding != "mono8":
+    image = read_image(data)
+    if image.encoding != "mono8":
         return None
-    pixels = reader.get_sequence("u1")
-    if step < width_px or pixels.size != height_px * step:
-        raise CdrError(f"an image of {width_px} x {height_px} has {pixels.size} bytes")
-    return header, pixels.reshape(height_px, step)[:, :width_px]  # type: ignore[return-value]
+    if image.rows.shape[1] < image.width_px:
+        raise CdrError(f"an image of {image.width_px} x {image.height_px} has {image.rows.size} bytes")
+    return image.header, image.rows[:, : image.width_px]
 
 
 def camera_info(header: Header, camera: "Camera") -> bytes:

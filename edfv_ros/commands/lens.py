@@ -1,12 +1,10 @@
 """`edfv lens`: find lenses, move them, watch them, and stand in for them."""
 
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import Enum
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edfv_ros.commands.signals import terminated_as_interrupted
 from edfv_ros.commands.terminal import notices, print_json, results
 from edfv_ros.errors import EdfvError, LensError
 
@@ -265,29 +264,15 @@ def _opened(path: Path, port: str) -> "Iterator[tuple[Rig, LensDriver]]":
     rig = load_rig(path)
     if port:
         rig = rig.model_copy(update={"lens": rig.lens.model_copy(update={"port": port})})
-    with _terminated_as_interrupted(), notices().status(f"opening {escape(rig.lens.driver)}"):
+    with terminated_as_interrupted(), notices().status(f"opening {escape(rig.lens.driver)}"):
         lens = open_lens(rig)
-    with _terminated_as_interrupted(), lens:
+    with terminated_as_interrupted(), lens:
         try:
             yield rig, lens
         except BaseException:
             with suppress(LensError):  # unplugged: there is nothing left to stop
                 lens.stop()
             raise
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let a polite kill end a command as Ctrl-C does."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _wait(seconds: float | None) -> None:

@@ -1,17 +1,19 @@
 """`edfv simulate`: a recording with known depth, made by the virtual rig."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from edfv_ros.commands.terminal import notices, recording_progress, results
+from edfv_ros.commands.signals import EXIT_INTERRUPTED, terminated_as_interrupted
+from edfv_ros.commands.terminal import is_interrupt, notices, recording_progress, results
 from edfv_ros.errors import SimulationError
 from edfv_ros.outputs.files import check_file
-from edfv_ros.recording import require_no_recording
+from edfv_ros.recording import DEPTH_GT_NAME, require_no_recording
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.share import config_file
 
@@ -74,7 +76,7 @@ def simulate(
     chosen = _settings(settings, motion=motion, lens=lens, sensor=sensor, frames=frames)
     plan = plan_sweeps(loaded, chosen.lens_response, sweeps=sweeps, seed=seed)
     trajectory = CameraTrajectory(chosen.motion, seed)
-    with recording_progress() as progress:
+    with _told_when_interrupted(out, preview), terminated_as_interrupted(), recording_progress() as progress:
         task = progress.add_task("making the scene", total=1.0)
 
         def show(done: int, total: int, doing: str = "simulating") -> None:
@@ -106,6 +108,21 @@ def simulate(
             style="yellow",
         )
     notices().print(f"next: edfv run {escape(str(out))} --out depth", style="dim")
+
+
+@contextmanager
+def _told_when_interrupted(out: Path, preview: Path | None) -> Iterator[None]:
+    """End the command with a line that says what is left of it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemError) as error:
+        if not is_interrupt(error):
+            raise
+        left = f"no recording is left in {out}"
+        if preview is not None and (out / DEPTH_GT_NAME).exists():
+            left = f"{out} is whole, {preview} is not"
+        notices().print(f"interrupted; {escape(left)}")
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def _settings(

@@ -35,7 +35,7 @@ class EdfvGroup(TyperGroup):
             print_error(str(error))
             raise typer.Exit(EXIT_USER_ERROR) from None
         except SystemError as error:
-            if not _is_interrupt(error):
+            if not is_interrupt(error):
                 raise
             raise KeyboardInterrupt from None
         except BrokenPipeError:
@@ -43,7 +43,7 @@ class EdfvGroup(TyperGroup):
             raise typer.Exit(EXIT_BROKEN_PIPE) from None
 
 
-def _is_interrupt(error: BaseException | None) -> bool:
+def is_interrupt(error: BaseException | None) -> bool:
     """Whether Ctrl-C is behind an error: compiled code that it interrupts reports one of its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):

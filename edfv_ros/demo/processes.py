@@ -29,7 +29,7 @@ def running_node(parameters: dict[str, str], environment: dict[str, str]) -> Ite
     given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     with tempfile.TemporaryFile() as file:
         process = start_module(
-            "edfv_ros.nodes.depth_node",
+            "edfv_ros.nodes.start",
             ["--ros-args", *given],
             stdout=file,
             stderr=subprocess.STDOUT,

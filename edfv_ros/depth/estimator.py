@@ -30,6 +30,11 @@ class DepthEstimate:
     confidence: NDArray[np.float32]
     sigma_dpt: NDArray[np.float32]
 
+    @property
+    def sigma_m(self) -> NDArray[np.float32]:
+        """Standard deviation of the depth, float32 [H, W]: to first order ``sigma_dpt * depth_m**2``, as z = 1 / v."""
+        return self.sigma_dpt * self.depth_m * self.depth_m
+
 
 class DepthEstimator(Protocol):
     """Turns closed sweeps into depth. One instance serves one rig and one thread."""

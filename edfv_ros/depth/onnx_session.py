@@ -2,6 +2,10 @@
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,29 @@ _ERRORS_ONLY = 3  # severity, so that the runtime's warnings do not mix with our
 _BLOCK_BYTES = 1 << 20
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedNetwork:
+    """A network that runs: its file's name, its precision, and the execution provider of ONNX Runtime that has it."""
+
+    name: str
+    precision: str
+    provider: str
+
+
+_noted: ContextVar[list[OpenedNetwork] | None] = ContextVar("_noted", default=None)
+
+
+@contextmanager
+def opened_networks() -> Iterator[list[OpenedNetwork]]:
+    """Note the networks that this thread opens within, whoever needs them: the list grows with each."""
+    networks: list[OpenedNetwork] = []
+    token = _noted.set(networks)
+    try:
+        yield networks
+    finally:
+        _noted.reset(token)
 
 
 def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.InferenceSession":
@@ -54,6 +81,9 @@ def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.
     provider = session.get_providers()[0].removesuffix("ExecutionProvider")
     on = f"{provider} ({threads} threads)" if provider == "CPU" else provider
     logger.info("%s, %s, runs on ONNX Runtime %s, %s", path.name, precision, onnxruntime.__version__, on)
+    noted = _noted.get()
+    if noted is not None:
+        noted.append(OpenedNetwork(path.name, precision, provider))
     return session
 
 

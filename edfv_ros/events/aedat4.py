@@ -1,5 +1,6 @@
 """An AEDAT4 file as a source of events."""
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -171,8 +172,9 @@ class _TimedArrays:
         """Return at most ``count`` items of one array, all before ``before_us``; no copy."""
         if self.next_us is None:
             return self._empty
-        # Sound arrays ascend; in others this finds some place to cut, and nothing is lost.
-        cut = int(np.searchsorted(self._rest["timestamp"][:count], before_us))
+        # Sound arrays ascend; in others this finds some place to cut, and nothing is lost. Not np.searchsorted: that
+        # copies the times out of the records first.
+        cut = bisect_left(self._rest["timestamp"], before_us, 0, min(count, len(self._rest)))
         if cut == 0 and self.next_us < before_us:
             cut = 1
         taken, self._rest = self._rest[:cut], self._rest[cut:]

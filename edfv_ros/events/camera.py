@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from edfv_ros.errors import SourceError
+from edfv_ros.events.camera_settings import CameraSettings
+from edfv_ros.events.dv_errors import first_line
 from edfv_ros.events.packing import grey, joined
 from edfv_ros.events.types import EVENT_DTYPE, IMU_DTYPE, TRIGGER_DTYPE, Frame, Packet, SourceInfo
 
@@ -23,13 +25,14 @@ _FIRMWARE = "update its firmware with DV's Flashy where it is old"
 class CameraSource:
     """The first camera found, or the one with a given serial number."""
 
-    def __init__(self, serial: str = "") -> None:
-        """Open the camera and switch on events, frames, imu and the detector of trigger edges, where it has them.
+    def __init__(self, settings: CameraSettings) -> None:
+        """Open and set the camera, and switch on events, frames, imu and the detector of edges, where it has them.
 
         Raises:
-            SourceError: no camera, no permission, old firmware.
+            SourceError: no camera, no permission, old firmware, settings that it does not have.
         """
         dv = _load_dv()
+        serial = settings.serial
         self._name = f"camera:{serial}"
         descriptors = _attempt(dv.io.camera.discover, f"{self._name}: the USB bus cannot be searched; {_ACCESS}")
         serials = [str(descriptor.serialNumber) for descriptor in descriptors]
@@ -42,6 +45,7 @@ class CameraSource:
         self._camera: Any = _attempt(
             lambda: dv.io.camera.open(descriptor), f"{self._name}: the camera does not open; {_ACCESS}, or {_FIRMWARE}"
         )
+        settings.apply_to(self._camera)
         self._switch_on()
         width_px, height_px = self._camera.getEventResolution()
         available = {
@@ -102,7 +106,7 @@ class CameraSource:
             samples = _drain(camera.getNextImuBatch) if "imu" in self._info.streams else []
             frames = _drain(camera.getNextFrame) if "frames" in self._info.streams else []
         except RuntimeError as error:
-            raise SourceError(f"{self._name}: the camera broke off: {_first_line(error)}; replug it") from None
+            raise SourceError(f"{self._name}: the camera broke off: {first_line(error)}; replug it") from None
         return Packet(
             joined([batch.numpy() for batch in events], EVENT_DTYPE),
             np.array([(item.timestamp, int(item.type)) for batch in triggers for item in batch], TRIGGER_DTYPE),
@@ -116,7 +120,7 @@ def _load_dv() -> Any:
         import dv_processing
     except ImportError as error:
         raise SourceError(
-            f"dv-processing does not load: {_first_line(error)}; apt install libatomic1, pip install dv-processing"
+            f"dv-processing does not load: {first_line(error)}; apt install libatomic1, pip install dv-processing"
         ) from None
     return dv_processing
 
@@ -125,14 +129,7 @@ def _attempt(action: Callable[[], Any], problem: str) -> Any:
     try:
         return action()
     except (RuntimeError, IndexError, ValueError) as error:
-        raise SourceError(f"{problem} ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    """dv-processing puts a place in its source in front of what happened, and a stack trace behind."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("/") and not line.startswith("Stacktrace")]
-    return (told or lines or [type(error).__name__])[0]
+        raise SourceError(f"{problem} ({first_line(error)})") from None
 
 
 def _drain(get_next: Callable[[], Any]) -> list[Any]:

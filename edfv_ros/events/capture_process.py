@@ -17,7 +17,7 @@ from edfv_ros.events.opening import CheckedSource, open_source
 from edfv_ros.events.ring import EventRing
 from edfv_ros.events.types import Packet
 
-_MAX_BATCH_EVENTS = 10_000
+_MAX_BATCH_EVENTS = 50_000
 _WAIT_S = 0.002
 _DRAIN_S = 0.05
 _LOOK_S = 0.01

@@ -40,8 +40,9 @@ def open_source(uri: str, *, real_time: bool = False) -> CheckedSource:
     """Open a source in this process.
 
     Args:
-        uri: ``camera:`` or ``camera:SERIAL``; a path to an .aedat4 file, an .mcap bag or a sweep recording;
-            ``tcp://HOST:PORT`` or ``unix:///path`` of a dv network stream.
+        uri: ``camera:`` or ``camera:SERIAL``, with settings as :class:`~edfv_ros.events.camera_settings.CameraSettings`
+            writes them; a path to an .aedat4 file, an .mcap bag or a sweep recording; ``tcp://HOST:PORT`` or
+            ``unix:///path`` of a dv network stream.
         real_time: replay a file at the pace it was recorded; no meaning for live sources.
 
     Raises:
@@ -50,8 +51,9 @@ def open_source(uri: str, *, real_time: bool = False) -> CheckedSource:
     # Each kind of source brings its own libraries: only those of the one that is asked for are loaded.
     if uri.startswith("camera:"):
         from edfv_ros.events.camera import CameraSource
+        from edfv_ros.events.camera_settings import CameraSettings
 
-        camera = CameraSource(uri.removeprefix("camera:"))
+        camera = CameraSource(CameraSettings.from_uri(uri))
         return CheckedSource(camera, opened_us=camera.opened_us)
     if uri.startswith(("tcp://", "unix://")):
         from edfv_ros.events.network import NetworkSource

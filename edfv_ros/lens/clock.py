@@ -100,7 +100,7 @@ class ClockModel:
         return float(self._host0_us + elapsed) + (self._offset_us + self._drift * elapsed)
 
     def _fit(self) -> None:
-        quickest = sorted(self._trips, key=lambda trip: trip.duration_us)
+        quickest = sorted(reversed(self._trips), key=lambda trip: trip.duration_us)  # of equal ones the latest
         used = quickest[: max(_LEAST_USED, int(len(quickest) * _USED_PART))]
         # Differences to the last trip keep the numbers small: unix microseconds times a slope would not be exact.
         self._device0_us = self._trips[-1].device_us

@@ -54,10 +54,19 @@ class TelemetrySweeps:
         rig: its sweep and delay.
         driver: the open lens.
         monotonic_s: the time that paces the queries of the lens's clock.
+        advice: what to do where the lens reports nothing.
     """
 
-    def __init__(self, rig: Rig, driver: ReportingLens, *, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        driver: ReportingLens,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        advice: str = "start its sweep, or use sweep.sync: trigger",
+    ) -> None:
         self._rig = rig
+        self._advice = advice
         self._monotonic_s = monotonic_s
         self._driver = driver
         self.clock = ClockModel()
@@ -203,10 +212,7 @@ class TelemetrySweeps:
             return
         silent_us = self._now_us - self._first_event_us
         if silent_us > patience_us(self._rig.sweep.duration_us):
-            raise LensError(
-                f"the lens has reported no motion in {silent_us / 1e6:.2g} s of events: start its sweep, or use "
-                "sweep.sync: trigger"
-            )
+            raise LensError(f"the lens has reported no motion in {silent_us / 1e6:.2g} s of events: {self._advice}")
 
     def _update_discard(self) -> None:
         if self._ready:

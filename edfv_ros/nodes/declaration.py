@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, default, rules
 
 
 def declare_parameters(node: Node) -> None:
@@ -31,7 +31,11 @@ def descriptor(name: str) -> ParameterDescriptor:
     if rule.choices:
         message.additional_constraints = f"One of: {rule.allowed}"
     if rule.minimum is not None and rule.maximum is not None:
-        message.floating_point_range = [FloatingPointRange(from_value=rule.minimum, to_value=rule.maximum)]
+        if isinstance(default(name), int):
+            limits = IntegerRange(from_value=int(rule.minimum), to_value=int(rule.maximum), step=1)
+            message.integer_range = [limits]
+        else:
+            message.floating_point_range = [FloatingPointRange(from_value=rule.minimum, to_value=rule.maximum)]
     return message
 
 

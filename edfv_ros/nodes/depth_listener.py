@@ -23,6 +23,9 @@ from sensor_msgs.msg import Image, JointState, PointCloud2
 from edfv_ros.nodes.depth_topics import TOPICS
 from edfv_ros.nodes.messages import cloud_array, image_array
 
+LISTENED = ("depth", "camera_info", "points", "confidence", "guide", "lens/state")
+"""What a robot takes; the other topics are for people."""
+
 REPORT_PERIOD_S = 0.5
 QUEUED_MESSAGES = 10  # a measurement must not miss messages that arrive close together
 
@@ -64,7 +67,7 @@ class TopicReport:
 
 
 class DepthListener(Node):
-    """Subscribes to every topic of a depth node in its own namespace.
+    """Subscribes to the topics of a depth node in its own namespace.
 
     The stamp of depth is the middle of its sweep; how long after that the sweep ended is taken from lens/state, which
     carries the moment of the turning point.
@@ -72,11 +75,11 @@ class DepthListener(Node):
 
     def __init__(self) -> None:
         super().__init__("depth_listener")
-        self.records = {name: TopicRecord() for name in TOPICS}
+        self.records = {name: TopicRecord() for name in LISTENED}
         self.last: dict[str, object] = {}
         self._half_sweep_s: float | None = None
-        for name, kind in TOPICS.items():
-            self.create_subscription(kind, name, partial(self._receive, name), QUEUED_MESSAGES)
+        for name in LISTENED:
+            self.create_subscription(TOPICS[name].kind, name, partial(self._receive, name), QUEUED_MESSAGES)
 
     def _receive(self, name: str, message: Image | PointCloud2 | JointState) -> None:
         now_s = time.time()

@@ -1,6 +1,5 @@
 """The depth camera as a lifecycle node: callbacks only, the work is done by a :class:`DepthSession`."""
 
-import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +16,8 @@ from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
 from edfv_ros.nodes.diagnostics import DepthDiagnostics
-from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules, usage
-from edfv_ros.nodes.running import CancellableNode, run_node
+from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
+from edfv_ros.nodes.running import CancellableNode
 from edfv_ros.nodes.static_frames import StaticFrames
 from edfv_ros.pipeline import DepthOutput
 from edfv_ros.rig.report import rig_doubts
@@ -167,7 +166,9 @@ class DepthNode(CancellableNode):
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         try:
-            read_parameters(self, changes)
+            parameters = read_parameters(self, changes)
+            if self._setup is not None:
+                parameters.require_bin(self._setup.rig.bins.count)
         except ParameterError as error:
             return SetParametersResult(successful=False, reason=str(error))
         fixed = [change.name for change in changes if change.name in FIELDS and not rules(change.name).runtime]
@@ -199,15 +200,3 @@ class DepthNode(CancellableNode):
     def _report_recovery(self) -> None:
         self._problem = ""
         self.get_logger().info("the source is back: measuring depth again")
-
-
-def main() -> int:
-    """Run the depth node until a signal ends it, or print its parameters; returns the exit code."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
-        print(usage())
-        return 0
-    return run_node(DepthNode)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,6 +1,8 @@
 """The topics of the depth node, each made only where somebody listens."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,22 +11,35 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 
-from edfv_ros.nodes import messages
+from edfv_ros.depth.temporal_filter import TemporalFilter
 from edfv_ros.nodes.parameters import DepthParameters
+from edfv_ros.nodes.sweep_messages import SweepMessages
 from edfv_ros.rig import Camera
 from edfv_ros.rig.rays import pixel_rays
 
 if TYPE_CHECKING:
     from edfv_ros.pipeline import DepthOutput
 
+
+class Topic(NamedTuple):
+    """A type of message, and how it is made of a sweep; None where the sweep has none."""
+
+    kind: type
+    make: Callable[[SweepMessages], Any]
+
+
 TOPICS = {
-    "depth": Image,
-    "camera_info": CameraInfo,
-    "points": PointCloud2,
-    "confidence": Image,
-    "guide": Image,
-    "lens/state": JointState,
+    "depth": Topic(Image, SweepMessages.depth),
+    "camera_info": Topic(CameraInfo, SweepMessages.camera_info),
+    "points": Topic(PointCloud2, SweepMessages.points),
+    "confidence": Topic(Image, SweepMessages.confidence),
+    "uncertainty": Topic(Image, SweepMessages.uncertainty),
+    "guide": Topic(Image, SweepMessages.guide),
+    "event_image": Topic(Image, SweepMessages.event_image),
+    "volume/slice": Topic(Image, SweepMessages.volume_slice),
+    "lens/state": Topic(JointState, SweepMessages.lens_state),
 }
+"""By name; what is waited for most comes first."""
 
 
 def sensor_qos() -> QoSProfile:
@@ -43,57 +58,30 @@ class DepthTopics:
     def __init__(self, node: LifecycleNode) -> None:
         self._publishers: dict[str, LifecyclePublisher] = {
             name: node.create_lifecycle_publisher(
-                kind, name, sensor_qos(), qos_overriding_options=QoSOverridingOptions.with_default_policies()
+                topic.kind, name, sensor_qos(), qos_overriding_options=QoSOverridingOptions.with_default_policies()
             )
-            for name, kind in TOPICS.items()
+            for name, topic in TOPICS.items()
         }
         self._camera: Camera | None = None
         self._rays: NDArray[np.float32] | None = None
+        self._filter = TemporalFilter()
 
     def configure(self, camera: Camera) -> None:
         """Set whose intrinsics and frame ids the messages carry."""
         self._camera = camera
-        self._rays = None
+        self._rays = pixel_rays(camera)
+        self._filter = TemporalFilter()
 
     def publish(self, output: "DepthOutput", parameters: DepthParameters) -> None:
-        """Publish what a sweep gave. Called from the depth thread.
-
-        Everything made of the sweep carries one stamp, its middle, so that subscribers can join topics exactly; the
-        lens state carries the moment of the turning point.
-        """
-        camera = self._camera
-        if camera is None:
+        """Publish what a sweep gave. Called from the depth thread, while the output's snapshot is good."""
+        if self._camera is None or self._rays is None:
             return
-        sweep = output.sweep
-        header = messages.header(sweep.middle_us, camera.optical_frame)
-        estimate = output.estimate
-        if self._wanted("depth") or self._wanted("points"):
-            depth_m = messages.limited_depth(
-                estimate.depth_m,
-                estimate.confidence,
-                threshold=parameters.confidence_threshold,
-                near_m=parameters.near_m,
-                far_m=parameters.far_m,
-            )
-            if self._wanted("depth"):
-                self._publishers["depth"].publish(messages.float_image(header, depth_m))
-            if self._wanted("points"):
-                cloud = messages.point_cloud(header, depth_m, estimate.confidence, self._camera_rays(camera))
-                self._publishers["points"].publish(cloud)
-        if self._wanted("camera_info"):
-            self._publishers["camera_info"].publish(messages.camera_info(header, camera))
-        if self._wanted("confidence"):
-            self._publishers["confidence"].publish(messages.float_image(header, estimate.confidence))
-        if output.frame is not None and self._wanted("guide"):
-            self._publishers["guide"].publish(messages.mono_image(header, output.frame.image))
-        if self._wanted("lens/state"):
-            turning_point = messages.header(sweep.end_us, camera.link_frame)
-            self._publishers["lens/state"].publish(messages.lens_state(turning_point, sweep))
-
-    def _wanted(self, name: str) -> bool:
-        return self._publishers[name].get_subscription_count() > 0
-
-    def _camera_rays(self, camera: Camera) -> NDArray[np.float32]:
-        if self._rays is None:
-            self._rays = pixel_rays(camera)
-        return self._rays
+        wanted = [name for name, publisher in self._publishers.items() if publisher.get_subscription_count()]
+        if not wanted:
+            return
+        filtered = self._filter(output.estimate, output.sweep, parameters.temporal_filter)
+        sweep = SweepMessages(replace(output, estimate=filtered), self._camera, self._rays, parameters)
+        for name in wanted:
+            message = TOPICS[name].make(sweep)
+            if message is not None:
+                self._publishers[name].publish(message)

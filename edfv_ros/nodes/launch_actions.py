@@ -114,7 +114,7 @@ def depth_node(parameters: Mapping[str, str], values: Mapping[str, str], *, name
     )
 
 
-def _typed(name: str, text: str) -> bool | float | ParameterValue:
+def _typed(name: str, text: str) -> bool | int | float | ParameterValue:
     """A parameter as launch_ros wants it; a string stays one even where YAML would read a number."""
     kind = type(default(name))
     if kind is str:
@@ -122,9 +122,9 @@ def _typed(name: str, text: str) -> bool | float | ParameterValue:
     if kind is bool:
         return text == "true"
     try:
-        return float(text)
+        return int(text) if kind is int else float(text)
     except ValueError:
-        raise LaunchError(f"{name}:={text}: give a number") from None
+        raise LaunchError(f"{name}:={text}: give a {'whole ' * (kind is int)}number") from None
 
 
 def camera_name(values: Mapping[str, str]) -> str:

@@ -14,10 +14,13 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointFie
 from std_msgs.msg import Header
 
 from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.outputs.cloud import CLOUD_FIELDS
 from edfv_ros.rig import Camera
 
-CLOUD_FIELDS = ("x", "y", "z", "confidence")
 FOCUS_JOINT = "focus"
+_PIXEL_TYPES = {"32FC1": ("f4", 1), "16UC1": ("u2", 1), "mono8": ("u1", 1), "rgb8": ("u1", 3)}
+_MM_PER_M = 1000.0
+_LARGEST_MM = 65535
 
 
 def header(timestamp_us: int, frame_id: str) -> Header:
@@ -27,8 +30,19 @@ def header(timestamp_us: int, frame_id: str) -> Header:
 
 
 def float_image(header: Header, image: NDArray[np.float32]) -> Image:
-    """32FC1 image of float32 [H, W]: metres for depth, 0 to 1 for confidence."""
+    """32FC1 image of float32 [H, W]: metres for depth and uncertainty, 0 to 1 for confidence."""
     return _image(header, np.ascontiguousarray(image, np.float32), "32FC1")
+
+
+def millimetre_image(header: Header, depth_m: NDArray[np.float32]) -> Image:
+    """16UC1 image of depth float32 [H, W] in metres, as REP 118 has it: whole millimetres, 0 where there is no depth.
+
+    REP 118 knows no other value for that: NaN, both infinities and what is 65.5355 m and farther become 0.
+    """
+    with np.errstate(invalid="ignore"):
+        depth_mm = np.rint(depth_m * np.float32(_MM_PER_M))
+        known = (depth_mm >= 1) & (depth_mm <= _LARGEST_MM)
+    return _image(header, np.where(known, depth_mm, np.float32(0.0)).astype(np.uint16), "16UC1")
 
 
 def mono_image(header: Header, image: NDArray[np.uint8]) -> Image:
@@ -36,8 +50,13 @@ def mono_image(header: Header, image: NDArray[np.uint8]) -> Image:
     return _image(header, np.ascontiguousarray(image, np.uint8), "mono8")
 
 
+def colour_image(header: Header, image: NDArray[np.uint8]) -> Image:
+    """rgb8 image of uint8 [H, W, 3]."""
+    return _image(header, np.ascontiguousarray(image, np.uint8), "rgb8")
+
+
 def _image(header: Header, image: NDArray[np.generic], encoding: str) -> Image:
-    height, width = image.shape
+    height, width = image.shape[:2]
     message = Image(
         header=header,
         height=height,
@@ -89,36 +108,30 @@ def camera_info(header: Header, camera: Camera) -> CameraInfo:
     )
 
 
-def point_cloud(
-    header: Header, depth_m: NDArray[np.float32], confidence: NDArray[np.float32], rays: NDArray[np.float32]
-) -> PointCloud2:
-    """Organised cloud of float32 x, y, z, confidence; NaN coordinates where depth is not finite.
+def point_cloud(header: Header, points: NDArray[np.float32]) -> PointCloud2:
+    """Cloud of float32 x, y, z, intensity, confidence, uncertainty.
 
     Args:
         header: stamp and optical frame.
-        depth_m: float32 [H, W], z along the optical axis.
-        confidence: float32 [H, W], 0 to 1.
-        rays: float32 [H, W, 3] from :func:`edfv_ros.rig.rays.pixel_rays`.
+        points: from :func:`edfv_ros.outputs.cloud.cloud_points`: [H, W, 6] becomes an organised cloud, in which NaN
+            coordinates are no points; [N, 6] a dense one.
     """
-    height, width = depth_m.shape
-    cloud = np.empty((height, width, len(CLOUD_FIELDS)), np.float32)
-    known_m = np.where(np.isfinite(depth_m), depth_m, np.float32(np.nan))
-    np.multiply(rays, known_m[..., None], out=cloud[..., :3])
-    cloud[..., 3] = confidence
+    rows, columns = points.shape[:2] if points.ndim == 3 else (1, len(points))
     message = PointCloud2(
         header=header,
-        height=height,
-        width=width,
+        height=rows,
+        width=columns,
         fields=[
             PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
             for i, name in enumerate(CLOUD_FIELDS)
         ],
         is_bigendian=sys.byteorder == "big",
-        point_step=cloud.strides[1],
-        row_step=cloud.strides[0],
-        is_dense=False,
+        point_step=points.itemsize * len(CLOUD_FIELDS),
+        row_step=points.itemsize * len(CLOUD_FIELDS) * columns,
+        is_dense=points.ndim == 2,
     )
-    message.data.frombytes(cloud.data.cast("B"))
+    if points.size:  # an empty array has no bytes to be cast
+        message.data.frombytes(points.data.cast("B"))
     return message
 
 
@@ -143,21 +156,22 @@ def optical_transform(stamp: Time, link_frame: str, optical_frame: str) -> Trans
 
 
 def image_array(message: Image) -> NDArray[np.generic]:
-    """The pixels of a 32FC1 or mono8 image as a read-only view [H, W].
+    """The pixels of a 32FC1, 16UC1 or mono8 image as a read-only view [H, W]; of an rgb8 image [H, W, 3].
 
     Raises:
         ValueError: another encoding.
     """
-    dtypes = {"32FC1": "f4", "mono8": "u1"}
-    if message.encoding not in dtypes:
-        raise ValueError(f"encoding {message.encoding} is not one of {', '.join(dtypes)}")
-    dtype = np.dtype((">" if message.is_bigendian else "<") + dtypes[message.encoding])
+    if message.encoding not in _PIXEL_TYPES:
+        raise ValueError(f"encoding {message.encoding} is not one of {', '.join(_PIXEL_TYPES)}")
+    kind, channels = _PIXEL_TYPES[message.encoding]
+    dtype = np.dtype((">" if message.is_bigendian else "<") + kind)
     rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-    return rows[:, : message.width * dtype.itemsize].view(dtype)
+    pixels = rows[:, : message.width * channels * dtype.itemsize].view(dtype)
+    return pixels if channels == 1 else pixels.reshape(message.height, message.width, channels)
 
 
 def cloud_array(message: PointCloud2, names: Sequence[str] = CLOUD_FIELDS) -> NDArray[np.float32]:
-    """The points of a cloud made by :func:`point_cloud` as a read-only view [H, W, 4].
+    """The points of a cloud made by :func:`point_cloud` as a read-only view [H, W, 6], of a dense one [1, N, 6].
 
     Raises:
         ValueError: the cloud's fields are others.

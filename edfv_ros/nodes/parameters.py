@@ -1,23 +1,27 @@
-"""The node's parameters: one table that feeds declaration, validation and docs/parameters.md.
+"""The node's parameters: one table that feeds declaration, validation, docs/parameters.md and config/depth_node.yaml.
 
 The table is the dataclass :class:`DepthParameters`: a field is a parameter, its type and default are the field's, and
 range, choices and description are kept in the field's metadata. Imports no ROS, so the table can be printed anywhere:
-``python -m edfv_ros.nodes.parameters``.
+``python -m edfv_ros.nodes.parameters`` as Markdown, with ``--yaml`` as a parameter file.
 """
 
 import dataclasses
 import difflib
+import json
 import re
+import sys
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edfv_ros.depth import ESTIMATORS, estimators_with
+from edfv_ros.depth.temporal_filter import MAX_STRENGTH
 from edfv_ros.errors import EdfvError
 
 SOURCES = ("camera", "file", "network", "sim")
 DEVICES = ("cpu", "cuda")
+DEPTH_ENCODINGS = ("32FC1", "16UC1")
 FRAME_NAME_PATTERN = re.compile("[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -89,6 +93,30 @@ class DepthParameters:
         "somebody else ends the retries. Set false under a lifecycle manager.",
     )
     loop: bool = _parameter(False, "For source file: start again at its end.")
+    region_near_m: float = _parameter(
+        0.0,
+        "Nearest depth of the sweep: with region_far_m it focuses the sweep on a region, for finer depth there. 0 "
+        "takes the rig's. Needs a lens that this node drives.",
+        runtime=True,
+        minimum=0.0,
+        maximum=1e3,
+    )
+    region_far_m: float = _parameter(
+        0.0, "Farthest depth of the sweep; 0 takes the rig's.", runtime=True, minimum=0.0, maximum=1e3
+    )
+    sweep_frequency_hz: float = _parameter(
+        0.0,
+        "Whole sweep periods a second (a triangle has two sweeps in each); 0 takes the rig's. Needs a lens that this "
+        "node drives.",
+        runtime=True,
+        minimum=0.0,
+        maximum=1e3,
+    )
+    record_to: str = _parameter(
+        "",
+        "Where the service record saves to: a folder for a sweep recording, or a bag, .mcap. Neither may exist yet.",
+        runtime=True,
+    )
     confidence_threshold: float = _parameter(
         0.5, "Depth of lower confidence becomes NaN in depth and points.", runtime=True, minimum=0.0, maximum=1.0
     )
@@ -103,6 +131,37 @@ class DepthParameters:
         maximum=1e3,
     )
 
+    temporal_filter: float = _parameter(
+        0.0,
+        "How much of the depth of the sweeps before is mixed into the next one where both agree: 0 for none, 0.8 for "
+        "depth that flickers a quarter as much where nothing moves. What has moved is not mixed.",
+        runtime=True,
+        minimum=0.0,
+        maximum=MAX_STRENGTH,
+    )
+    depth_encoding: str = _parameter(
+        "32FC1",
+        "Encoding of depth (REP 118): metres as 32FC1, or whole millimetres as 16UC1, in which 0 is whatever is no "
+        "depth.",
+        choices=DEPTH_ENCODINGS,
+    )
+    points_organised: bool = _parameter(
+        True,
+        "Whether points keep the image's rows and columns, with NaN where there is no depth; false leaves those out.",
+        runtime=True,
+    )
+    points_stride: int = _parameter(
+        1, "Every how manieth row and column of the image becomes points.", runtime=True, minimum=1, maximum=16
+    )
+    volume_slice_bin: int = _parameter(
+        0,
+        "Which vergence bin of the focus volume volume/slice shows; 0 is the farthest, and volume.bins of the rig says "
+        "how many there are.",
+        runtime=True,
+        minimum=0,
+        maximum=255,
+    )
+
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "DepthParameters":
         """Check each value and how they fit together.
@@ -113,11 +172,27 @@ class DepthParameters:
         for name, value in values.items():
             check_value(name, value)
         parameters = cls(**values)
+        if parameters.region_far_m and parameters.region_far_m <= parameters.region_near_m:
+            raise ParameterError(
+                f"region_far_m = {parameters.region_far_m:g} must be above region_near_m = "
+                f"{parameters.region_near_m:g}, or 0 for the rig's"
+            )
         if parameters.far_m and parameters.far_m <= parameters.near_m:
             raise ParameterError(
                 f"far_m = {parameters.far_m:g} must be above near_m = {parameters.near_m:g}, or 0 for no limit"
             )
         return parameters
+
+    def require_bin(self, bins: int) -> None:
+        """Check that the volumes have the bin that is to be shown, which depends on the rig.
+
+        Raises:
+            ParameterError: they have not.
+        """
+        if self.volume_slice_bin >= bins:
+            raise ParameterError(
+                f"volume_slice_bin = {self.volume_slice_bin}: the volumes have {bins} bins: allowed is 0 to {bins - 1}"
+            )
 
     def require_path(self) -> None:
         """Check that the source has the path it needs; a node may be created before it is known.
@@ -156,7 +231,7 @@ def check_value(name: str, value: Any) -> None:
         raise ParameterError(f"unknown parameter {name}" + (f": did you mean {close[0]}?" if close else ""))
     expected = type(default(name))
     if type(value) is not expected:  # an int is no double for rclpy either
-        raise ParameterError(f"{name} = {value!r}: it must be a {_TYPE_NAMES[expected]}")
+        raise ParameterError(f"{name} = {value!r}: it must be {_article(_TYPE_NAMES[expected])}")
     rule = rules(name)
     outside = rule.minimum is not None and rule.maximum is not None and not rule.minimum <= value <= rule.maximum
     if outside or (rule.choices and value not in rule.choices):
@@ -165,7 +240,11 @@ def check_value(name: str, value: Any) -> None:
         raise ParameterError(f"{name} = {value!r}: use a letter, then letters, digits and underscores")
 
 
-_TYPE_NAMES = {str: "string", bool: "bool", float: "double"}
+_TYPE_NAMES = {str: "string", bool: "bool", int: "integer", float: "double"}
+
+
+def _article(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def markdown() -> str:
@@ -185,6 +264,29 @@ def markdown() -> str:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         cells = (f"`{name}`", _TYPE_NAMES[type(value)], f"`{text}`" if text else "", rule.allowed)
         lines.append(f"| {' | '.join(cells)} | {'yes' if rule.runtime else 'no'} | {rule.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def parameter_file() -> str:
+    """The table with its defaults as it stands in config/depth_node.yaml: a file for ``--params-file``."""
+    lines = [
+        "# Parameters of the depth node, at their defaults. Give a copy of your own, of any part of this, to",
+        "# `ros2 launch edfv_ros depth.launch.py params_file:=FILE`, where arguments that are given go before it, or",
+        "# to `depth_node --ros-args --params-file FILE`. [runtime]: can be changed while the node runs.",
+        "#",
+        "# Written by `python -m edfv_ros.nodes.parameters --yaml > config/depth_node.yaml`; change the table in",
+        "# edfv_ros/nodes/parameters.py.",
+        "/**:",
+        "  ros__parameters:",
+    ]
+    for name in FIELDS:
+        rule = rules(name)
+        words = [rule.description, f"Allowed: {rule.allowed}." if rule.allowed else "", "[runtime]" * rule.runtime]
+        comment = " ".join(word for word in words if word)
+        lines += textwrap.wrap(
+            comment, 110, initial_indent="    # ", subsequent_indent="    # ", break_long_words=False
+        )
+        lines.append(f"    {name}: {json.dumps(default(name))}")  # a scalar of JSON is one of YAML
     return "\n".join(lines) + "\n"
 
 
@@ -210,4 +312,4 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(parameter_file() if sys.argv[1:] == ["--yaml"] else markdown(), end="")

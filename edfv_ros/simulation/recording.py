@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,7 +80,8 @@ def record(
     The folder gets ``recording.aedat4`` (events, trigger pulses at the turning points of the command, frames, inertial
     samples), ``lens.csv`` (the optical focus), ``lens_state.csv`` (command and optical focus), ``camera_motion.csv``
     (position and attitude in the frame of the camera at the start), ``rig.yaml``, ``simulation.yaml`` and
-    ``depth_gt.npy``: [H, W], or [N, H, W] in the middle of each sweep where camera or scene move.
+    ``depth_gt.npy``: [H, W], or [N, H, W] in the middle of each sweep where camera or scene move. Where it does not get
+    to its end, whatever the reason, none of them is left.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -90,13 +92,12 @@ def record(
     info = SourceInfo(f"{rig.camera.model}_VIRTUAL", *rig.camera.resolution, streams, live=False)
     events = frames = 0
     depths = []
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        _write_yaml(directory / "rig.yaml", rig.model_dump(mode="json", exclude_none=True))
-        _write_yaml(directory / "simulation.yaml", settings.model_dump(mode="json"))
-        _write_lens(directory, plan, start_us)
-        _write_motion(directory / "camera_motion.csv", trajectory, plan.duration_us, start_us)
-        with Aedat4Writer(directory / "recording.aedat4", info) as writer:
+    with _all_or_none(directory) as file:
+        _write_yaml(file("rig.yaml"), rig.model_dump(mode="json", exclude_none=True))
+        _write_yaml(file("simulation.yaml"), settings.model_dump(mode="json"))
+        _write_lens(file("lens.csv"), file("lens_state.csv"), plan, start_us)
+        _write_motion(file("camera_motion.csv"), trajectory, plan.duration_us, start_us)
+        with Aedat4Writer(file("recording.aedat4"), info) as writer:
             triggers = plan.triggers.copy()
             triggers["timestamp"] += start_us
             writer.write_triggers(triggers)
@@ -118,10 +119,36 @@ def record(
                 while middles_us and middles_us[0] <= plan.times_us[last]:
                     depths.append(virtual.source.depth_m(middles_us.popleft() * 1e-6))
                 progress(last, len(plan.times_us) - 1)
-        np.save(directory / "depth_gt.npy", np.stack(depths) if virtual.source.moves else depths[0])
-    except OSError as error:
-        raise OutputError(f"{directory}: cannot write the recording: {error.strerror}") from None
+        np.save(file("depth_gt.npy"), np.stack(depths) if virtual.source.moves else depths[0])
     return RecordingSummary(directory, events, virtual.readout.lost, frames, plan.sweeps, plan.duration_us)
+
+
+@contextmanager
+def _all_or_none(directory: Path) -> Iterator[Callable[[str], Path]]:
+    """Make a folder and give paths of files in it, which are removed again if what is done within does not end well.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    is_new = not directory.exists()
+    begun: list[Path] = []
+
+    def path(name: str) -> Path:
+        begun.append(directory / name)
+        return begun[-1]
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        yield path
+    except BaseException as error:  # Ctrl-C too
+        with suppress(OSError):
+            for file in begun:
+                file.unlink(missing_ok=True)
+            if is_new:
+                directory.rmdir()
+        if isinstance(error, OSError):
+            raise OutputError(f"{directory}: cannot write the recording: {error.strerror}") from None
+        raise
 
 
 def _blocks(plan: LensPlan) -> Iterator[tuple[int, int]]:
@@ -139,12 +166,12 @@ def _frame_times(virtual: VirtualRig, plan: LensPlan) -> list[float]:
     return [time for time in times if virtual.frames.readout_end_us(time) <= plan.duration_us]
 
 
-def _write_lens(directory: Path, plan: LensPlan, start_us: int) -> None:
+def _write_lens(optical_path: Path, state_path: Path, plan: LensPlan, start_us: int) -> None:
     stamps = start_us + plan.times_us.astype(np.int64)
     optical = [f"{t},{v:.6f}\n" for t, v in zip(stamps, plan.vergence_dpt, strict=True)]
-    _write_table(directory / "lens.csv", "timestamp_us,vergence_dpt", optical)
+    _write_table(optical_path, "timestamp_us,vergence_dpt", optical)
     state = [f"{t},{c:.6f},{v:.6f}\n" for t, c, v in zip(stamps, plan.command_dpt, plan.vergence_dpt, strict=True)]
-    _write_table(directory / "lens_state.csv", "timestamp_us,command_dpt,vergence_dpt", state)
+    _write_table(state_path, "timestamp_us,command_dpt,vergence_dpt", state)
 
 
 def _write_motion(path: Path, trajectory: CameraTrajectory, duration_us: int, start_us: int) -> None:

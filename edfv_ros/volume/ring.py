@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.events.types import Frame, timestamps_us
+from edfv_ros.events.types import Frame
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.optics import VergenceBins
 from edfv_ros.volume.hot_pixels import hot_pixels
-from edfv_ros.volume.kernels import EVENT_COUNT_MAX
+from edfv_ros.volume.kernels import EVENT_COUNT_MAX, find_segments
 from edfv_ros.volume.slots import Slot, make_slot
 
 
@@ -105,6 +105,7 @@ class VolumeRing:
         self._slot: Slot | None = None
         self._sweep: FocusSweep | None = None
         self._edge_times_us = np.empty(0, np.int64)
+        self._segments = np.zeros(bins.count + 1, np.int64)
         self._events = 0
         self.outside = 0
 
@@ -126,7 +127,8 @@ class VolumeRing:
         assert self._slot is not None and self._sweep is not None, "no sweep is open"
         if not len(events):
             return
-        segments = np.searchsorted(timestamps_us(events), self._edge_times_us)
+        segments = self._segments
+        find_segments(events.view(np.uint64).reshape(-1, 2), self._edge_times_us, segments)
         self.outside += self._slot.add(events, segments, self._sweep.direction)
         self._events += int(segments[-1] - segments[0])
 
