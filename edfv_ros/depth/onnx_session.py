@@ -52,7 +52,7 @@ def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.
 
     Args:
         path: the ONNX file.
-        threads: threads of one operator on the CPU; they sleep between operators, as other work shares the cores.
+        threads: threads of one operator on the CPU; they sleep between runs, as other work shares the cores.
         sha256: what the file's bytes must hash to; empty to take any.
 
     Raises:
@@ -69,7 +69,8 @@ def open_session(path: Path, *, threads: int, sha256: str = "") -> "onnxruntime.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # at the end of each run
     options.log_severity_level = _ERRORS_ONLY
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers_here())
