@@ -11,6 +11,7 @@ from edfv_ros.depth.edpn_inputs import (
     BINS,
     CANDIDATES,
     SCORE_FLOOR,
+    SCORED,
     Guide,
     cell_volume,
     conditions_input,
@@ -71,24 +72,35 @@ def snapshot(bins: VergenceBins, directions: tuple[bool, ...], frame: Frame | No
 
 
 def test_scores_are_relative_to_the_best() -> None:
-    """Cells that agree exactly keep their differences: no path is cheaper than staying."""
-    of_all = np.random.default_rng(0).normal(0.0, 0.2, CANDIDATES).astype(np.float32)
+    of_all = np.random.default_rng(0).normal(0.0, 0.2, SCORED).astype(np.float32)
     shown = score_input(np.tile(of_all[:, None, None], (1, 1, 1)))
-    np.testing.assert_allclose(shown[:, 0, 0], of_all - of_all.max(), atol=1e-6)
+    best = shown[::2, 0, 0].max()
+    np.testing.assert_allclose(shown[::2, 0, 0] - best, of_all - of_all.max(), atol=1e-6)
     many = score_input(np.tile(of_all[:, None, None], (1, 9, 12)))
     assert many.shape == (CANDIDATES, 9, 12)
     assert (many.max(axis=0) == 0).all() and many.min() >= SCORE_FLOOR
-    assert (many.argmax(axis=0) == of_all.argmax()).all()
+    assert (many.argmax(axis=0) == shown[:, 0, 0].argmax()).all()
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 3])
+def test_between_the_edges_of_bins_scores_follow_a_cubic(power: int) -> None:
+    place = np.arange(CANDIDATES) / 2 - 11.3
+    wanted = -0.01 / 10**power * np.abs(place.max()) ** -power * place**power
+    shown = score_input(wanted[::2, None, None].astype(np.float32) * np.ones((1, 1, 1), np.float32))
+    inner = slice(2, -2)  # beyond the ends it is continued as a straight line
+    np.testing.assert_allclose(shown[inner, 0, 0], (wanted - wanted.max())[inner], atol=2e-6)
+    if power < 2:
+        np.testing.assert_allclose(shown[:, 0, 0], wanted - wanted.max(), atol=2e-6)
 
 
 def test_a_plain_surface_takes_the_depth_of_its_rim() -> None:
     rim, wrong = 10, 50
-    score = np.zeros((CANDIDATES, 61, 61), np.float32)
-    score[rim] = 2.0
+    score = np.zeros((SCORED, 61, 61), np.float32)
+    score[rim // 2] = 2.0
     score[:, 1:-1, 1:-1] = 0.0  # nothing is known inside, as far as 29 cells from the rim
-    score[wrong, 30, 30] = 0.5  # but for one cell's weak opinion
+    score[wrong // 2, 30, 30] = 0.5  # but for one cell's weak opinion
     assert (score_input(score).argmax(axis=0) == rim).all()
-    score[wrong, 30, 30] = 5.0  # one that is sure is heard
+    score[wrong // 2, 30, 30] = 5.0  # one that is sure is heard
     assert score_input(score)[:, 30, 30].argmax() == wrong
 
 

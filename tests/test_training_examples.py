@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, score_input, volume_input  # noqa: E402
+from edfv_ros.depth.edpn_inputs import BINS, SCORED, score_input, volume_input  # noqa: E402
 from edfv_ros.depth.evidence import FocusEvidence  # noqa: E402
 from edfv_ros.errors import EdfvError, OutputError  # noqa: E402
 from edfv_ros.optics import VergenceBins  # noqa: E402
@@ -54,9 +54,7 @@ def test_an_example_is_what_the_runtime_would_see(samples: list[TrainingSweeps])
     sample = samples[0]
     record = make_example(sample)
     counts, event_count = bin_volumes(sample, BINS)
-    evidence_of = FocusEvidence(
-        sample.blur_slope_px_per_dpt, VergenceBins(*sample.vergence_range_dpt, BINS), CANDIDATES
-    )
+    evidence_of = FocusEvidence(sample.blur_slope_px_per_dpt, VergenceBins(*sample.vergence_range_dpt, BINS), SCORED)
     single = 0 if record["single_up"] else 1
     sweeps = [(counts[0], 1), (counts[1], -1)]
     for variant, chosen in ((BOTH, sweeps), (SINGLE, sweeps[single : single + 1])):

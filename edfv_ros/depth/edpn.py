@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, cell_volume, conditions_input, guide_input, score_input
+from edfv_ros.depth.edpn_inputs import BINS, SCORED, cell_volume, conditions_input, guide_input, score_input
 from edfv_ros.depth.estimator import DepthEstimate
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.depth.prior import MonocularPrior
@@ -49,7 +49,7 @@ class EventDepthPrompting:
         self._bins = bins
         self._network_bins = VergenceBins(bins.min_dpt, bins.max_dpt, BINS)
         self._slope_px_per_bin = optics.blur_slope_px_per_dpt * self._network_bins.width_dpt
-        self._evidence = FocusEvidence(optics.blur_slope_px_per_dpt, bins, CANDIDATES)
+        self._evidence = FocusEvidence(optics.blur_slope_px_per_dpt, bins, SCORED)
         self._prior = prior
 
     def estimate(self, snapshot: SweepSnapshot) -> DepthEstimate:

@@ -19,6 +19,10 @@ BINS = 32
 CANDIDATES = 2 * BINS + 1
 """Candidate vergences: the edges and the centres of the bins, from the far end of the sweep to the near one."""
 
+SCORED = BINS + 1
+"""Candidates that the likelihood is worked out for, the edges of the bins; it is smooth enough for the centres to be
+interpolated: by a cubic, the median error over 34 sweeps grows from 0.259 to 0.262 bin."""
+
 SCORE_FLOOR = -4.0
 """Scores further below the best candidate's than this say no more."""
 
@@ -64,16 +68,17 @@ def score_input(score: NDArray[np.float32], workers: Workers | None = None) -> N
     plain surfaces, of which only the rims tell anything.
 
     Args:
-        score: float32 [CANDIDATES, rows, columns], see :class:`~edfv_ros.depth.evidence.Evidence`.
+        score: float32 [SCORED, rows, columns], see :class:`~edfv_ros.depth.evidence.Evidence`.
         workers: threads to do it with.
 
     Returns:
         float32 [CANDIDATES, rows, columns], by how much a candidate's aggregated score is below that of the best.
     """
     workers = workers or shared_workers()
-    cost = np.empty((2, *score.shape), np.float32)
-    aggregate(score, SMALL_STEP_COST, JUMP_COST, cost, workers)
-    out = np.empty_like(score)
+    out = np.empty((CANDIDATES, *score.shape[1:]), np.float32)
+    workers.share(lambda first, last: _with_centres(score, first, last, out), score.shape[1])
+    cost = np.empty((2, *out.shape), np.float32)
+    aggregate(out, SMALL_STEP_COST, JUMP_COST, cost, workers)
     floor = np.float32(SCORE_FLOOR)
     workers.share(lambda first, last: _below_best(cost, floor, first, last, out), score.shape[1])
     return out
@@ -187,6 +192,27 @@ def _normalising_gain(change: NDArray[np.float32], height: int, width: int) -> N
     gain = np.zeros(change.shape[1:], np.float32)
     gain[:height, :width] = 1.0 / np.sqrt(energy)
     return gain
+
+
+@nb.njit(nogil=True, cache=True, fastmath=True)
+def _with_centres(score: NDArray[np.float32], first_row: int, last_row: int, out: NDArray[np.float32]) -> None:
+    """Edges of bins, and their centres by the cubic through the two edges on either side."""
+    scored, _, columns = score.shape
+    near, far = np.float32(9.0 / 16.0), np.float32(1.0 / 16.0)
+    for edge in range(scored):
+        for y in range(first_row, last_row):
+            out[2 * edge, y] = score[edge, y]
+    for edge in range(scored - 1):
+        for y in range(first_row, last_row):
+            low, high, between = score[edge, y], score[edge + 1, y], out[2 * edge + 1, y]
+            lower = score[max(edge - 1, 0), y]
+            higher = score[min(edge + 2, scored - 1), y]
+            # Beyond the ends it goes on as straight as it came.
+            first, last = edge == 0, edge == scored - 2
+            for x in range(columns):
+                before = np.float32(2.0) * low[x] - high[x] if first else lower[x]
+                after = np.float32(2.0) * high[x] - low[x] if last else higher[x]
+                between[x] = near * (low[x] + high[x]) - far * (before + after)
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)

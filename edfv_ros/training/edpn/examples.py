@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, score_input, volume_input
+from edfv_ros.depth.edpn_inputs import BINS, CANDIDATES, SCORED, score_input, volume_input
 from edfv_ros.depth.evidence import FocusEvidence
 from edfv_ros.depth.likelihood import CELL_PX, cell_grid
 from edfv_ros.errors import EdfvError
@@ -21,7 +21,7 @@ from edfv_ros.simulation.crops import TrainingSweeps
 from edfv_ros.simulation.dataset import Dataset, Manifest
 from edfv_ros.training.volumes import bin_volumes
 
-FORMAT = 2
+FORMAT = 3
 """Of the records; to be raised whenever the same sample would give another one."""
 
 BOTH, SINGLE = 0, 1
@@ -62,7 +62,7 @@ def make_example(sample: TrainingSweeps) -> NDArray[np.void]:
     width, height = sample.resolution
     record = np.zeros((), record_dtype(width, height))
     bins = VergenceBins(*sample.vergence_range_dpt, BINS)
-    evidence_of = FocusEvidence(sample.blur_slope_px_per_dpt, bins, CANDIDATES)
+    evidence_of = FocusEvidence(sample.blur_slope_px_per_dpt, bins, SCORED)
     counts, event_count = bin_volumes(sample, BINS)
     directed = list(zip(counts, (1, -1), strict=True))
     rng = np.random.default_rng([sample.seed, 0xE4A])
