@@ -127,12 +127,16 @@ def volume_input(change: NDArray[np.float32], height: int, width: int) -> NDArra
         float32 like ``change``.
     """
     out = np.zeros_like(change)
-    _normalise(change, _normalising_gain(change, height, width), np.float32(_LARGEST), out)
+    _normalise(change, _normalising_gain(change, height, width, shared_workers()), np.float32(_LARGEST), out)
     return out
 
 
 def cell_volume(
-    change: NDArray[np.float32], guide: NDArray[np.float32], height: int, width: int
+    change: NDArray[np.float32],
+    guide: NDArray[np.float32],
+    height: int,
+    width: int,
+    workers: Workers | None = None,
 ) -> NDArray[np.float32]:
     """What the network sees of :func:`volume_input`: means of cells, as far as there are events to believe them.
 
@@ -141,13 +145,16 @@ def cell_volume(
     Args:
         change, height, width: as of :func:`volume_input`.
         guide: float32 [Guide.COUNT, rows * CELL_PX, columns * CELL_PX], of :func:`guide_input`.
+        workers: threads to do it with.
 
     Returns:
         float32 [BINS, rows, columns].
     """
+    workers = workers or shared_workers()
     out = np.empty((len(change), guide.shape[1] // CELL_PX, guide.shape[2] // CELL_PX), np.float32)
-    gain = _normalising_gain(change, height, width)
-    _mean_of_cells(change, gain, _weight_of_events(guide), np.float32(_LARGEST), out)
+    gain, weight = _normalising_gain(change, height, width, workers), _weight_of_events(guide)
+    largest = np.float32(_LARGEST)
+    workers.share(lambda first, last: _mean_of_cells(change, gain, weight, largest, first, last, out), out.shape[1])
     return out
 
 
@@ -183,10 +190,10 @@ def _weight_of_events(guide: NDArray[np.float32]) -> NDArray[np.float32]:
     return weight
 
 
-def _normalising_gain(change: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _normalising_gain(change: NDArray[np.float32], height: int, width: int, workers: Workers) -> NDArray[np.float32]:
     """One over the strength of each pixel's neighbourhood, 0 beyond the image, float32 like ``change`` without bins."""
     energy = np.empty((height, width), np.float32)
-    _mean_square(change, energy)
+    workers.share(lambda first, last: _mean_square(change, first, last, energy), height)
     weakest = _WEAKEST * float(energy.mean()) + 1e-12
     energy = cv2.GaussianBlur(energy, (0, 0), NORMALISING_SIGMA_PX) + np.float32(weakest)
     gain = np.zeros(change.shape[1:], np.float32)
@@ -234,11 +241,10 @@ def _below_best(
 
 
 @nb.njit(nogil=True, cache=True, fastmath=True)
-def _mean_square(change: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-    bins = change.shape[0]
-    height, width = out.shape
+def _mean_square(change: NDArray[np.float32], first_row: int, last_row: int, out: NDArray[np.float32]) -> None:
+    bins, width = change.shape[0], out.shape[1]
     share = np.float32(1.0 / bins)
-    for y in range(height):
+    for y in range(first_row, last_row):
         for x in range(width):
             out[y, x] = np.float32(0.0)
         for b in range(bins):
@@ -263,12 +269,14 @@ def _mean_of_cells(
     gain: NDArray[np.float32],
     weight: NDArray[np.float32],
     largest: np.float32,
+    first_row: int,
+    last_row: int,
     out: NDArray[np.float32],
 ) -> None:
-    bins, rows, columns = out.shape
+    bins, _, columns = out.shape
     share = np.float32(1.0 / (CELL_PX * CELL_PX))
     line = np.empty(CELL_PX * columns, np.float32)
-    for row in range(rows):
+    for row in range(first_row, last_row):
         for b in range(bins):
             line[:] = np.float32(0.0)
             for y in range(CELL_PX * row, CELL_PX * (row + 1)):
