@@ -13,13 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edfv_ros.depth.edpn_inputs import DENSITY_UNIT, DOUBTED_EVENTS, Guide, conditions_input, guide_input
+from edfv_ros.depth.edpn_inputs import DENSITY_UNIT, DOUBTED_EVENTS, SCORE_FLOOR, Guide, conditions_input, guide_input
 from edfv_ros.depth.likelihood import CELL_PX
 from edfv_ros.training.edpn.examples import BOTH, SINGLE, VOLUME_UNIT, AnyExamples
 
 SINGLE_CHANCE = 0.3
 NO_FRAME_CHANCE = 0.35
 PRIOR_CHANCE = 0.4
+NO_VOLUME_CHANCE = 0.15
+
+SCORE_GAIN = 2.0
+"""Factor or divisor of the evidence, at most: how sure it is of itself depends on a sensor's noise, which no simulator
+has quite right, and a network that has learned to trust one simulator's does not trust another's."""
 
 _AHEAD = 2  # batches that are ready before they are asked for, beside those that are being made
 
@@ -117,6 +122,10 @@ def assemble(record: NDArray[np.void], rng: np.random.Generator | None) -> tuple
     maps = [score.astype(np.float32), volume.astype(np.float32) * np.float32(VOLUME_UNIT), guide, position]
     if rng is not None:
         maps = _turned(maps, rng)
+        gain = np.float32(SCORE_GAIN ** rng.uniform(-1.0, 1.0))
+        maps[0] = np.maximum(gain * maps[0], np.float32(SCORE_FLOOR))
+        if rng.random() < NO_VOLUME_CHANCE:
+            maps[1][:] = 0.0
         if rng.random() < 0.5:  # a picture and its negative are equally deep
             maps[1] = -maps[1]
             maps[2][Guide.IMAGE] *= -1
