@@ -9,8 +9,11 @@ import pytest
 from edfv_ros.errors import SourceError
 from edfv_ros.nodes import depth_session
 from edfv_ros.nodes.depth_session import AtEnd, DepthSession, SessionState
+from edfv_ros.nodes.parameters import DepthParameters
+from edfv_ros.nodes.shot import Shot, ShotError
 
 TIMEOUT_S = 10.0
+IMPOSSIBLE_M = 999.0
 
 
 @dataclass
@@ -19,8 +22,10 @@ class Statistics:
 
 
 class Pipeline:
-    def __init__(self, log):
+    def __init__(self, log, parameters, on_depth):
         self._log = log
+        self.parameters, self.on_depth = parameters, on_depth
+        self.newest_us = 1000
         self._error = None
         self.ends_in_time = True
         self.is_running = False
@@ -54,17 +59,34 @@ class Bench:
         self.refusals = list(refusals)
         self.pipelines = []
         self.opened, self.recovered = threading.Semaphore(0), threading.Event()
+        self.published = []
         self.session = DepthSession(
-            self.open, at_end=at_end, on_error=self.errors.append, on_recovery=self.recovered.set
+            self.open,
+            DepthParameters(),
+            self.published.append,
+            at_end=at_end,
+            on_error=self.errors.append,
+            on_recovery=self.recovered.set,
         )
 
     def open(self, stack: ExitStack, cancelled: threading.Event):
         stack.callback(self.log.append, "release")
         if self.refusals:
             raise SourceError(self.refusals.pop(0))
-        self.pipelines.append(Pipeline(self.log))
+        return self
+
+    def make_pipeline(self, parameters, on_depth):
+        if parameters.region_near_m == IMPOSSIBLE_M:
+            raise SourceError("the lens does not focus there")
+        self.pipelines.append(Pipeline(self.log, parameters, on_depth))
         self.opened.release()
         return self.pipelines[-1]
+
+    def check(self, parameters):
+        return None
+
+    def park(self):
+        self.log.append("park")
 
     def __enter__(self):
         return self
@@ -164,9 +186,7 @@ def test_stopping_interrupts_the_pause_before_a_retry(monkeypatch):
     monkeypatch.setattr(depth_session, "LONGEST_PAUSE_S", 1e3)
     reported = threading.Event()
     bench = Bench()
-    bench.session = DepthSession(
-        bench.open, at_end=AtEnd.STOP, on_error=lambda _: reported.set(), on_recovery=bench.recovered.set
-    )
+    bench.session._on_error = lambda _: reported.set()
     bench.session.start()
     bench.pipelines[0].end("camera unplugged")
     assert reported.wait(TIMEOUT_S)

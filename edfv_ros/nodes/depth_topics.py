@@ -85,3 +85,9 @@ class DepthTopics:
             message = TOPICS[name].make(sweep)
             if message is not None:
                 self._publishers[name].publish(message)
+
+    def messages(self, output: "DepthOutput", parameters: DepthParameters) -> SweepMessages | None:
+        """What a sweep gave, as messages; None before the camera is known."""
+        if self._camera is None or self._rays is None:
+            return None
+        return SweepMessages(output, self._camera, self._rays, parameters)
