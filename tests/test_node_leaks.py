@@ -27,10 +27,10 @@ class Held:
     def __init__(self):
         gc.collect()
         self.memory_mib = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_MIB
-        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.descriptors = len(list(Path("/proc/self/fd").iterdir()))
         self.threads = sorted(thread.name for thread in threading.enumerate())
         self.children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        self.native_threads = len(os.listdir("/proc/self/task"))
+        self.native_threads = len(list(Path("/proc/self/task").iterdir()))
         maps = Path("/proc/self/maps").read_text().splitlines()
         self.shared_memory = sorted({line.split()[-1] for line in maps if "/dev/shm/" in line or "memfd:" in line})
 
