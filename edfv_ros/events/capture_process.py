@@ -155,8 +155,9 @@ class CaptureProcess:
         self._source.lose(part)
 
     def _put(self, part: Packet) -> None:
-        # What was lost goes with what comes next: nothing piles up while all is being lost.
-        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames):
+        # A loss alone is told when nobody has anything else to read: it must not pile up while all is being lost.
+        tells_loss = self._lost_events > 0 and self._outbox.filling == 0.0
+        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames or tells_loss):
             return
         for start, count in self._ring.write(part.events) or [(0, 0)]:
             self._put_batch(start, count, part)
