@@ -62,6 +62,7 @@ class Bench:
         self.pipelines = []
         self.opened, self.recovered = threading.Semaphore(0), threading.Event()
         self.published = []
+        self.is_unplugged = False
         self.session = DepthSession(
             self.open,
             DepthParameters(),
@@ -89,6 +90,8 @@ class Bench:
 
     def park(self):
         self.log.append("park")
+        if self.is_unplugged:
+            raise SourceError("the lens went away")
 
     def wait_for(self, state):
         deadline_s = time.monotonic() + TIMEOUT_S
@@ -114,7 +117,7 @@ def test_stop_stops_the_pipeline_before_what_it_uses():
     with Bench() as bench:
         bench.session.start()
         assert bench.session.status.state is SessionState.RUNNING
-    assert bench.log == ["start", "stop", "release"]
+    assert bench.log == ["start", "stop", "park", "release"]
     assert bench.session.status.state is SessionState.STOPPED
 
 
@@ -122,7 +125,7 @@ def test_a_pipeline_that_does_not_end_is_in_the_log(caplog):
     with Bench() as bench:
         bench.session.start()
         bench.pipelines[0].ends_in_time = False
-    assert bench.log == ["start", "stop", "release"]
+    assert bench.log == ["start", "stop", "park", "release"]
     (record,) = caplog.records
     assert record.levelname == "WARNING" and "still busy" in record.getMessage()
 
@@ -154,7 +157,7 @@ def test_an_unplugged_source_is_opened_again_and_each_error_reported_once():
         assert (status.state, status.reconnects, status.error) == (SessionState.RUNNING, 1, "")
     assert bench.errors == ["camera unplugged", "no camera found", "camera busy"]
     assert len(bench.pipelines) == 2
-    assert bench.log == ["start", "stop", "release", "release", "release", "release", "start", "stop", "release"]
+    assert bench.log == ["start", "stop", "release", "release", "release", "release", "start", "stop", "park", "release"]
 
 
 def test_a_recording_ends():
@@ -218,8 +221,23 @@ def test_parking_stops_the_pipeline_and_keeps_what_it_used():
         assert bench.log == ["start", "stop", "park"], "it is parked already"
         done(bench.session.sweep(True))
         assert bench.session.status.state is SessionState.RUNNING
-    assert bench.log == ["start", "stop", "park", "start", "stop", "release"]
+    assert bench.log == ["start", "stop", "park", "start", "stop", "park", "release"]
     assert bench.session.status.reconnects == 0
+
+
+def test_a_lens_that_cannot_be_parked_is_let_go(caplog):
+    with Bench() as bench:
+        bench.session.start()
+        bench.is_unplugged = True
+        with pytest.raises(SourceError, match="the lens went away"):
+            done(bench.session.sweep(False))
+        assert bench.session.status.state is SessionState.PARKED
+        assert bench.log == ["start", "stop", "park", "release"]
+        done(bench.session.sweep(True))
+    assert bench.session.status.state is SessionState.STOPPED
+    assert bench.log == ["start", "stop", "park", "release", "start", "stop", "park", "release"]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING" and "the lens went away" in record.getMessage()
 
 
 def test_a_change_of_the_sweep_makes_a_new_pipeline_and_silences_the_old_one():
@@ -234,7 +252,7 @@ def test_a_change_of_the_sweep_makes_a_new_pipeline_and_silences_the_old_one():
         done(bench.session.adopt(DepthParameters(region_near_m=0.5, confidence_threshold=0.9)))
         assert len(bench.pipelines) == 2, "nothing that a pipeline has for life has changed"
     assert bench.published == ["of the old sweep", "of the new sweep"]
-    assert bench.log == ["start", "stop", "start", "stop", "release"]
+    assert bench.log == ["start", "stop", "start", "stop", "park", "release"]
 
 
 def test_a_change_that_cannot_be_leaves_the_pipeline_as_it_is():

@@ -208,10 +208,14 @@ class DepthSession:
         self._changed.set()
 
     def stop(self) -> None:
-        """Stop the pipeline and release what had been opened."""
+        """Stop the pipeline, park the lens and release what had been opened."""
         self.cancel()
         if self._thread.is_alive():
             self._thread.join()
+        try:
+            self._park()
+        except EdfvError as error:
+            logger.warning("the lens was not parked: %s", error)
         self._close()
         self._set(SessionState.STOPPED)
         self._fail_shot("the node was deactivated")
