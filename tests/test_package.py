@@ -122,5 +122,6 @@ def test_profile_is_for_us_unless_the_user_has_one():
 def test_rviz_asks_for_what_the_node_offers():
     config = yaml.safe_load((ROOT / "config/edfv.rviz").read_text(encoding="utf-8"))
     topics = [display["Topic"] for display in config["Visualization Manager"]["Displays"] if "Topic" in display]
-    assert {topic["Value"] for topic in topics} == {"/depth", "/confidence", "/points", "/guide"}
+    pictures = {"/depth", "/confidence", "/uncertainty", "/guide", "/event_image", "/volume/slice"}
+    assert {topic["Value"] for topic in topics} == {"/points", *pictures}
     assert {topic["Reliability Policy"] for topic in topics} == {"Reliable"}
