@@ -40,19 +40,19 @@ def measure(width_px: int, height_px: int, *, quick: bool, gpu: bool) -> Group:
         EdfvError: ``gpu``, and there is none.
     """
     rig = rig_of(width_px, height_px)
-    count, rounds = (200_000, 1) if quick else (4_000_000, 4)
+    count, rounds = (100_000, 1) if quick else (4_000_000, 4)
     events = random_events(rig, count, _SWEEPS)
     batches = [events[start : start + BATCH_EVENTS] for start in range(0, count, BATCH_EVENTS)]
     stores = _dv_stores(rig, batches)
     works: dict[str, Work] = {
-        "memcpy": partial(_copy_each, batches, np.empty_like(events)),
+        "memcpy": partial(copy_each, batches, np.empty_like(events)),
         "dv batch to array": lambda: [store.numpy() for store in stores],
         "check": partial(_check, rig, batches),
         "into the shared ring and out": partial(_through_ring, EventRing(EventRing.create(8 * BATCH_EVENTS)), batches),
-        "kernel": _kernel(rig, batches),
+        "kernel": kernel(rig, batches),
         "all of these, dv batch to volume": _whole_path(rig, stores),
-        "numpy bincount instead of the kernel": _other_way(rig, events, _by_bincount),
-        "numpy add.at": _other_way(rig, events, _by_add_at),
+        "numpy bincount instead of the kernel": _other_way(rig, events, by_bincount),
+        "numpy add.at": _other_way(rig, events, by_add_at),
         **_torch_ways(rig, events, gpu=gpu),
     }
     seconds = least_seconds(works, rounds)
@@ -93,7 +93,8 @@ def _dv_stores(rig: Rig, batches: list[Events]) -> list[Any]:
     return stores
 
 
-def _copy_each(batches: list[Events], out: Events) -> None:
+def copy_each(batches: list[Events], out: Events) -> None:
+    """What the figures are compared with: the events copied, batch by batch, to memory that is there."""
     start, words = 0, out.view(np.uint64)
     for batch in batches:
         words[2 * start : 2 * (start + len(batch))] = batch.view(np.uint64)
@@ -113,8 +114,8 @@ def _through_ring(ring: EventRing, batches: list[Events]) -> None:
             ring.release(count)
 
 
-def _kernel(rig: Rig, batches: list[Events]) -> Work:
-    """Counting alone: opened and cleared, every batch cut into bins and counted, the last bin poured out."""
+def kernel(rig: Rig, batches: list[Events]) -> Work:
+    """Counting alone, two sweeps: cleared, every batch cut into bins and counted, the last bin poured out."""
     slot = make_slot(rig.bins.count, *rig.camera.resolution, "cpu")
     sweeps = track_of(rig, _SWEEPS).sweeps(rig.bins)
     size = len(batches) // _SWEEPS
@@ -198,14 +199,16 @@ def _cells_and_signs(
     return cells, (((place >> 31) & 2) - 1) * direction
 
 
-def _by_bincount(rig: Rig, events: Events, edges: NDArray[np.int64], direction: int) -> NDArray[np.int64]:
+def by_bincount(rig: Rig, events: Events, edges: NDArray[np.int64], direction: int) -> NDArray[np.int64]:
+    """Count a sweep with numpy: one histogram of all cells and signs."""
     width, height = rig.camera.resolution
     cells, signs = _cells_and_signs(rig, events, edges, direction)
     both = np.bincount(2 * cells + (signs > 0), minlength=2 * rig.bins.count * width * height)
     return both[1::2] - both[::2]
 
 
-def _by_add_at(rig: Rig, events: Events, edges: NDArray[np.int64], direction: int) -> NDArray[np.int32]:
+def by_add_at(rig: Rig, events: Events, edges: NDArray[np.int64], direction: int) -> NDArray[np.int32]:
+    """Count a sweep with numpy: signs added where they belong."""
     width, height = rig.camera.resolution
     cells, signs = _cells_and_signs(rig, events, edges, direction)
     counts = np.zeros(rig.bins.count * width * height, np.int32)
