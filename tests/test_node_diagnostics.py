@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from edfv_ros.depth.onnx_session import PROVIDERS, OpenedNetwork
 from edfv_ros.events import StreamHealth
 from edfv_ros.lag_check import LagReport
+from edfv_ros.lens.driver import LensState
 from edfv_ros.lens.lag import Lag
 from edfv_ros.nodes import diagnostics as diagnostics_module
 from edfv_ros.nodes.depth_session import SessionState, SessionStatus
@@ -22,6 +23,7 @@ from edfv_ros.nodes.gpu import GpuState
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.pipeline import PipelineStatistics
 from edfv_ros.rig import load_rig
+from edfv_ros.running_recording import RunningRecordingStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -38,6 +40,7 @@ def running(
     opened_s=0.0,
     lag=None,
     latency_ms=12.5,
+    lens=None,
 ):
     statistics = PipelineStatistics(
         events=events,
@@ -53,7 +56,7 @@ def running(
         health=health or StreamHealth(),
         error=None,
     )
-    return SessionStatus(state, error, 0, statistics, opened_s)
+    return SessionStatus(state, error, 0, statistics, opened_s, lens)
 
 
 def values(status):
@@ -181,3 +184,23 @@ def test_configuring_notes_the_networks_that_run():
     (network,) = setup.networks
     assert network.name.endswith(".onnx") and network.precision in ("int8", "float32")
     assert f"{network.provider}ExecutionProvider" in PROVIDERS
+
+
+def test_a_recording_has_a_status_of_its_own(diagnostics):
+    status = diagnostics.of_recording(RunningRecordingStatus(Path("desk.mcap"), 2.5, 1000, 0, 24))
+    assert (status.name, status.level, status.message) == ("robot/depth_node: recording", OK, "recording")
+    expected = {"path": "desk.mcap", "duration (s)": "2.5", "events": "1000", "lost events": "0", "sweeps": "24"}
+    assert values(status) == expected
+    lossy = diagnostics.of_recording(RunningRecordingStatus(Path("desk"), 2.5, 1000, 3, 24))
+    assert (lossy.level, lossy.message) == (WARN, "losing events: the disk is too slow")
+    ended = diagnostics.of_recording(RunningRecordingStatus(Path("desk"), error="No space left on device"))
+    assert (ended.level, ended.message) == (ERROR, "ended: No space left on device")
+
+
+def test_the_lens_is_told_with_its_temperature_and_complaints(diagnostics):
+    warm = diagnostics.update(None, running(1, lens=LensState(True, None, 41.5)), "", now_s=0.0)
+    assert warm.level == OK and values(warm)["lens: temperature (C)"] == "41.5"
+    hot = diagnostics.update(None, running(2, 1000, lens=LensState(True, None, 81.0, ("too hot",))), "", now_s=0.5)
+    assert (hot.level, hot.message) == (WARN, "the lens complains: too hot")
+    untold = diagnostics.update(None, running(3, 2000, lens=LensState(True, None)), "", now_s=1.0)
+    assert untold.level == OK and "lens: temperature (C)" not in values(untold)

@@ -15,7 +15,7 @@ from edfv_ros.nodes.declaration import declare_parameters, read_parameters
 from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
-from edfv_ros.nodes.diagnostics import DepthDiagnostics
+from edfv_ros.nodes.diagnostics import DIAGNOSTICS_PERIOD_S, DepthDiagnostics
 from edfv_ros.nodes.measure_action import MeasureAction
 from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
@@ -27,7 +27,6 @@ from edfv_ros.pipeline import DepthOutput
 from edfv_ros.rig.report import rig_doubts
 from edfv_ros.running_recording import RunningRecording
 
-DIAGNOSTICS_PERIOD_S = 1.0
 AUTOSTART_PERIOD_S = 0.1
 AUTOSTART_LONGEST_PERIOD_S = 8.0
 
@@ -218,6 +217,9 @@ class DepthNode(CancellableNode):
     def _publish_diagnostics(self) -> None:
         status = self._session.status if self._session is not None else None
         message = DiagnosticArray(status=[self._diagnostics.update(self._setup, status, self._problem)])
+        recording = self._recording.status
+        if recording is not None:
+            message.status.append(self._diagnostics.of_recording(recording))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_publisher.publish(message)
 

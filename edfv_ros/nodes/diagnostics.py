@@ -11,6 +11,7 @@ from edfv_ros.nodes.depth_session import SessionState, SessionStatus
 from edfv_ros.nodes.depth_setup import DepthSetup
 from edfv_ros.nodes.gpu import GpuMonitor
 from edfv_ros.pipeline import PipelineStatistics
+from edfv_ros.running_recording import RunningRecordingStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 DIAGNOSTICS_PERIOD_S = 0.5
@@ -72,6 +73,25 @@ class DepthDiagnostics:
         status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
         return status
 
+    def of_recording(self, recording: RunningRecordingStatus) -> DiagnosticStatus:
+        """Make the status of a recording in progress, an entry of its own."""
+        status = DiagnosticStatus(
+            name=f"{self._name.removesuffix(': depth')}: recording", level=OK, message="recording"
+        )
+        if recording.error:
+            status.level, status.message = ERROR, f"ended: {recording.error}"
+        elif recording.lost_events:
+            status.level, status.message = WARN, "losing events: the disk is too slow"
+        values = {
+            "path": recording.path,
+            "duration (s)": recording.seconds,
+            "events": recording.events,
+            "lost events": recording.lost_events,
+            "sweeps": recording.sweeps,
+        }
+        status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+        return status
+
     def _gpu_values(self) -> dict[str, object]:
         if self._gpus is None:
             self._gpus = GpuMonitor()
@@ -100,6 +120,9 @@ class DepthDiagnostics:
             self._events_seen_s = self._depth_seen_s = now_s
         values |= {"state": session.state.value, "reconnects": session.reconnects}
         values |= _counters(now)
+        lens = session.lens
+        if lens is not None and lens.temperature_c is not None:
+            values["lens: temperature (C)"] = lens.temperature_c
         lost: list[str] = []
         if last is not None:
             elapsed_s = now_s - last.time_s
@@ -124,6 +147,8 @@ class DepthDiagnostics:
         without_depth_s = now_s - self._depth_seen_s
         if without_depth_s >= _patience_s(setup, now):
             return WARN, f"no depth for {without_depth_s:.1f} s, though events arrive"
+        if lens is not None and lens.warnings:
+            return WARN, f"the lens complains: {', '.join(lens.warnings)}"
         return (WARN, "losing " + ", ".join(lost)) if lost else (OK, "measuring depth")
 
 
