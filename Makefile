@@ -20,7 +20,7 @@ test: $(VENV)/.installed-test lint firmware-tools  ## Run linters, type checks a
 firmware-tools:
 	@sh tools/install_firmware_tools.sh
 
-bench: $(VENV)/.installed-test  ## Measure how fast things are; numbers go to bench.json, too
+bench: $(VENV)/.installed-test  ## Measure how fast things are; numbers go to bench.json, too, and a picture to bench.png
 	$(BIN)/python -m edfv_ros.bench --json bench.json
 
 lint: $(VENV)/.installed-test  ## Check style and types
@@ -39,7 +39,7 @@ lock:  ## Rewrite requirements.lock (needs uv; torch pins its CUDA packages itse
 	mv requirements.lock.new requirements.lock
 
 clean:  ## Remove the virtual environment and everything made by running
-	rm -rf $(VENV) demo_output bench.json build firmware/build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) demo_output bench.json bench.png build firmware/build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	sh tools/make_venv.sh $(VENV)

@@ -51,6 +51,7 @@ setup(
                 "ros-rclpy[fastrtps]==7.1.6",
                 "ros-sensor-msgs==5.3.6",
                 "ros-std-msgs==5.3.6",
+                "ros-std-srvs==5.3.6",
                 "ros-diagnostic-msgs==5.3.6",
                 "ros-geometry-msgs==5.3.6",
                 "ros-lifecycle-msgs==2.0.3",

@@ -11,7 +11,7 @@ import numpy as np
 
 from edfv_ros.depth import DepthEstimator
 from edfv_ros.errors import EdfvError
-from edfv_ros.events import Capture, Packet
+from edfv_ros.events import Capture, Packet, SourceInfo
 from edfv_ros.lag_check import LagCheck
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
@@ -154,6 +154,16 @@ class DepthPipeline:
     def is_open(self) -> bool:
         """Whether the source has been opened and fits the rig; stays true when it has ended."""
         return self._assembler is not None
+
+    @property
+    def source_info(self) -> SourceInfo | None:
+        """What the source says of itself; None before it opened."""
+        return self._capture.info if self._capture else None
+
+    @property
+    def newest_us(self) -> int:
+        """Time of the newest event that was read, unix microseconds on the camera's clock; -1 before the first."""
+        return self._assembler.newest_us if self._assembler else -1
 
     @property
     def is_running(self) -> bool:

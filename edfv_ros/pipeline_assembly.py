@@ -65,6 +65,11 @@ class SweepAssembler:
         self.dropped_sweeps = Counter[str]()
         self.unplaced_events = 0
 
+    @property
+    def newest_us(self) -> int:
+        """Time of the newest event, -1 before the first."""
+        return self._held.newest_us
+
     def push(self, packet: Packet, received_s: float) -> Iterator[ClosedSweep]:
         """Take a packet in and yield the sweeps that it completes."""
         self.events += len(packet.events)

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -108,3 +110,15 @@ class Observer:
                 return False
             self._executor.spin_once(timeout_sec=0.1)
         return True
+
+
+def last_status(observer: Observer) -> DiagnosticStatus:
+    """What the node has said of itself last, on a subscribed /diagnostics."""
+    arrays = observer.received["/diagnostics"]
+    status: DiagnosticStatus = arrays[-1].status[0] if arrays else DiagnosticStatus(level=DiagnosticStatus.STALE)
+    return status
+
+
+def stamp_us(message: Any) -> int:
+    """The stamp of a message in unix microseconds."""
+    return int(message.header.stamp.sec) * 1_000_000 + int(message.header.stamp.nanosec) // 1000

@@ -31,6 +31,7 @@ from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.offline import pair_ahead
 from edfv_ros.pipeline import snapshots
 from edfv_ros.recording import open_recording
+from edfv_ros.running_recording import RunningRecording
 from edfv_ros.share import config_file
 from edfv_ros.simulation import Canvas, Layer, write_recording
 from edfv_ros.volume import SweepSnapshot, VolumeRing
@@ -546,7 +547,9 @@ def test_the_node_reports_a_source_without_frames(tmp_path: Path) -> None:
     path = write_prior(tmp_path, width_px=64, height_px=48)
     values = {"source": "file", "path": str(recording), "estimator": "aligned_prior", "prior": str(path)}
     with ExitStack() as stack:
-        pipeline = prepare(DepthParameters(**values)).open_pipeline(lambda output: None, stack, threading.Event())  # type: ignore[arg-type]
+        setup = prepare(DepthParameters(**values))  # type: ignore[arg-type]
+        devices = setup.open_devices(RunningRecording(print), stack, threading.Event())
+        pipeline = devices.make_pipeline(setup.parameters, lambda output: None)
         pipeline.start()
         assert pipeline.wait(20.0)
         error = pipeline.statistics().error

@@ -23,6 +23,7 @@ from edfv_ros.evaluation.reliability import main as reliability
 from edfv_ros.nodes.depth_setup import prepare
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.rig import Rig
+from edfv_ros.running_recording import RunningRecording
 
 PRIOR, MODEL = Path("prior.yaml"), Path("net.onnx")
 Given = tuple[Path | None, Path | None]
@@ -131,7 +132,8 @@ def test_the_node_reports_a_source_without_the_frames_that_a_prior_needs(made: l
     values = {"source": "file", "path": str(recording), "estimator": "takes_both", "prior": "prior.yaml"}
     with ExitStack() as stack:
         setup = prepare(DepthParameters(**values))
-        pipeline = setup.open_pipeline(lambda output: None, stack, threading.Event())
+        devices = setup.open_devices(RunningRecording(print), stack, threading.Event())
+        pipeline = devices.make_pipeline(setup.parameters, lambda output: None)
         pipeline.start()
         assert pipeline.wait(20.0)
         error = pipeline.statistics().error

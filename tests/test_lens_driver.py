@@ -128,6 +128,14 @@ def test_stray_bytes_and_garbled_telemetry_do_no_harm() -> None:
         assert lens.identify() and lens.telemetry() == [LensSample(7, 8, 1.5)]
 
 
+def test_the_rest_of_a_line_of_telemetry_is_no_answer() -> None:
+    """Where nobody has read for long, the beginning of a line may be gone."""
+    replies: dict[str, str | None] = {"GOTO": "12 -2.250000\nOK"}
+    with VirtualDouble(replies=replies) as emulator, open_lens(rig_at(emulator.port)) as lens:
+        lens.goto(1.0)
+        assert lens.identify() == "virtual lens 1"
+
+
 def packet_now(triggers: list[tuple[int, int]] | None = None) -> Packet:
     events = np.zeros(1, EVENT_DTYPE)
     events["timestamp"] = time.time_ns() // 1000

@@ -17,9 +17,10 @@ from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from recordings import write_small_recording
 
-from edfv_ros.nodes import depth_setup
+from edfv_ros.nodes import depth_devices, depth_setup
 from edfv_ros.nodes.depth_node import DepthNode
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters
+from edfv_ros.running_recording import RunningRecording
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 ROOT = Path(__file__).parents[1]
@@ -164,13 +165,14 @@ def test_torch_that_is_not_there_is_one_line(make_node, statuses, monkeypatch):
 
 def test_each_pipeline_has_an_estimator_and_the_device_asked_for(monkeypatch):
     made = []
-    monkeypatch.setattr(depth_setup, "DepthPipeline", lambda *given, device, **others: made.append((given[3], device)))
+    monkeypatch.setattr(depth_devices, "DepthPipeline", lambda *given, device, **_: made.append((given[3], device)))
     monkeypatch.setattr(depth_setup, "_require_device", lambda device: None)
     rig = str(ROOT / "config/rig.yaml")
     setup = depth_setup.prepare(DepthParameters(source="network", path=NOBODY, rig=rig, device="cuda"))
     for _ in range(2):
         with ExitStack() as stack:
-            setup.open_pipeline(lambda output: None, stack, threading.Event())
+            devices = setup.open_devices(RunningRecording(print), stack, threading.Event())
+            devices.make_pipeline(setup.parameters, lambda output: None)
     (first, first_device), (second, second_device) = made
     assert first is not second, "the thread of a pipeline left behind may still be using the first"
     assert (first_device, second_device) == ("cuda", "cuda")
@@ -181,7 +183,7 @@ def test_every_parameter_is_declared_with_description_and_limits(make_node):
     for name in FIELDS:
         descriptor = node.describe_parameter(name)
         assert descriptor.description
-    assert node.describe_parameter("source").additional_constraints == "One of: camera, file, network, sim"
+    assert node.describe_parameter("source").additional_constraints.startswith("One of: camera, file, network, sim")
     (limits,) = node.describe_parameter("confidence_threshold").floating_point_range
     assert (limits.from_value, limits.to_value) == (0.0, 1.0)
     assert node.describe_parameter("loop").type == ParameterType.PARAMETER_BOOL

@@ -32,9 +32,10 @@ OPTIONAL = {"torch", "onnx", "onnxruntime", "rerun"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "mcap", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILES = {"rviz2", "tf2_ros"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need
-NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"}
+IF_INSTALLED = {"edfv_interfaces"}  # ROS packages that the node does without
+NOT_ON_PYPI = {"launch", "launch_ros", "tf2_msgs"} | IF_INSTALLED
 WITH_RCLPY = {"builtin_interfaces", "rcl_interfaces"}
-MESSAGES = {"diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs"}
+MESSAGES = {"diagnostic_msgs", "geometry_msgs", "lifecycle_msgs", "sensor_msgs", "std_msgs", "std_srvs"}
 ROS_PACKAGES = {"rclpy"} | MESSAGES | WITH_RCLPY | NOT_ON_PYPI
 TOOLS = {"setuptools", "ruff", "mypy", "types-pyyaml", "onnxruntime-gpu"}  # needed, imported under no name of theirs
 
@@ -84,7 +85,7 @@ def test_manifest_names_what_the_package_uses():
     assert manifest.findtext("license") == "Apache-2.0"
     assert manifest.findtext("export/build_type") == "ament_python"
     used = imports("edfv_ros", "launch")
-    needed = {ROSDEP_KEYS.get(name, name) for name in used - FROM_PIP_ALONE}
+    needed = {ROSDEP_KEYS.get(name, name) for name in used - FROM_PIP_ALONE - IF_INSTALLED}
     assert {item.text for item in manifest.findall("exec_depend")} == needed | STARTED_BY_THE_LAUNCH_FILES
     test_needed = {item.text for item in manifest.findall("test_depend")}
     assert test_needed == (imports("tests") & ROS_PACKAGES) - used | {"python3-pytest"}
@@ -121,5 +122,6 @@ def test_profile_is_for_us_unless_the_user_has_one():
 def test_rviz_asks_for_what_the_node_offers():
     config = yaml.safe_load((ROOT / "config/edfv.rviz").read_text(encoding="utf-8"))
     topics = [display["Topic"] for display in config["Visualization Manager"]["Displays"] if "Topic" in display]
-    assert {topic["Value"] for topic in topics} == {"/depth", "/confidence", "/points", "/guide"}
+    pictures = {"/depth", "/confidence", "/uncertainty", "/guide", "/event_image", "/volume/slice"}
+    assert {topic["Value"] for topic in topics} == {"/points", *pictures}
     assert {topic["Reliability Policy"] for topic in topics} == {"Reliable"}

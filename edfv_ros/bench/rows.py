@@ -11,8 +11,8 @@ class Row:
         name: of what was measured.
         value: the number.
         unit: of it.
-        ratio: the time over that of the group's reference, measured in between: what is left of a change of the number
-            when the machine is busy. None for what is not a time.
+        ratio: the time over that of the group's reference, or the rate over its rate, measured in between: what is
+            left of a change of the number when the machine is busy. None for what is neither.
     """
 
     name: str

@@ -85,6 +85,11 @@ class Capture:
         return self._health
 
     @property
+    def process_id(self) -> int:
+        """Of the process that reads the source."""
+        return self._process.pid
+
+    @property
     def capacity_events(self) -> int:
         """Events that the ring holds."""
         return self._ring.capacity

@@ -18,6 +18,7 @@ from edfv_ros.events.ring import EventRing
 from edfv_ros.events.types import Packet
 
 _MAX_BATCH_EVENTS = 50_000
+_ROOM_AFTER_LOSS = 0.5
 _WAIT_S = 0.002
 _DRAIN_S = 0.05
 _LOOK_S = 0.01
@@ -40,8 +41,13 @@ class Outbox:
         threading.Thread(target=self._send, name="outbox", daemon=True).start()
 
     @property
+    def filling(self) -> float:
+        """How full it is; from 1 on nothing more is to be put into it."""
+        return max(len(self._waiting) / self._MAX_MESSAGES, self._waiting_bytes / self._MAX_BYTES)
+
+    @property
     def full(self) -> bool:
-        return len(self._waiting) >= self._MAX_MESSAGES or self._waiting_bytes >= self._MAX_BYTES
+        return self.filling >= 1.0
 
     @property
     def broken(self) -> bool:
@@ -87,6 +93,7 @@ class CaptureProcess:
         self._outbox = Outbox(pipe)
         self._parent = os.getppid()
         self._lost_events = 0
+        self._is_losing = False
         self._look_at_s = 0.0
 
     def run(self) -> None:
@@ -102,6 +109,8 @@ class CaptureProcess:
             while not self._unwanted():
                 packet = self._source.read()
                 if packet is None:
+                    if self._lost_events:
+                        self._put_batch(0, 0, Packet())
                     return Ended(self._source.health)
                 if self._recorder is not None:
                     self._recorder.write(packet)
@@ -123,9 +132,19 @@ class CaptureProcess:
                 self._put(part)
 
     def _put_or_lose(self, part: Packet) -> None:
+        """Hand on a part of a packet if there is room.
+
+        Once events are lost, all are until half of the room is free again: whole sweeps are shed in a row, and those
+        after them are whole. A drop here and a drop there would spoil every sweep.
+        """
+        room = min(1.0 - self._outbox.filling, self._ring.free / self._ring.capacity)
+        if self._outbox.full or len(part.events) > self._ring.free:
+            self._is_losing = True
+        elif room >= _ROOM_AFTER_LOSS:
+            self._is_losing = False
         if self._outbox.full:
             self._lose(part)
-        elif len(part.events) > self._ring.free:
+        elif self._is_losing:
             self._lose(Packet(part.events))
             self._put(replace(part, events=part.events[:0]))
         else:
@@ -136,14 +155,17 @@ class CaptureProcess:
         self._source.lose(part)
 
     def _put(self, part: Packet) -> None:
-        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames or self._lost_events):
+        # A loss alone is told when nobody has anything else to read: it must not pile up while all is being lost.
+        tells_loss = self._lost_events > 0 and self._outbox.filling == 0.0
+        if not (len(part.events) or len(part.triggers) or len(part.imu) or part.frames or tells_loss):
             return
         for start, count in self._ring.write(part.events) or [(0, 0)]:
-            self._outbox.put(
-                Batch(start, count, self._lost_events, self._source.health, part.triggers, part.imu, part.frames)
-            )
-            self._lost_events = 0
+            self._put_batch(start, count, part)
             part = Packet()
+
+    def _put_batch(self, start: int, count: int, part: Packet) -> None:
+        health, lost_events, self._lost_events = self._source.health, self._lost_events, 0
+        self._outbox.put(Batch(start, count, lost_events, health, part.triggers, part.imu, part.frames))
 
     def _wait_for_room(self, events: int) -> bool:
         """Wait until ring and pipe have room; return False when nobody wants it any more."""

@@ -138,11 +138,14 @@ class CalibratedLens(ABC):
             self._confirm()
             self._report(time.time_ns() // 1000, vergence_dpt)
 
-    def run(self, plan: SweepPlan) -> None:
+    def check(self, plan: SweepPlan) -> None:
         limits = self.limits()
         limits.check_vergence(plan.min_dpt)
         limits.check_vergence(plan.max_dpt)
         self._check(plan)
+
+    def run(self, plan: SweepPlan) -> None:
+        self.check(plan)
         self.stop()
         with self._lock:
             self._samples.clear()

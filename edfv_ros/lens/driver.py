@@ -114,6 +114,10 @@ class LensDriver(Protocol):
         """Focus at a vergence within the limits and stay; a sweep ends."""
         ...
 
+    def check(self, plan: SweepPlan) -> None:
+        """Raise LensError, with the reason, where the lens cannot follow a plan; says nothing to the lens."""
+        ...
+
     def run(self, plan: SweepPlan) -> None:
         """Sweep until told otherwise, beginning with an up-sweep from the far turn.
 

@@ -39,3 +39,12 @@ def start_sweeping(lens: LensDriver, rig: Rig) -> None:
             "sweep.sync: telemetry"
         )
     lens.run(plan_of(rig))
+
+
+def park(lens: LensDriver, rig: Rig) -> None:
+    """End a sweep and leave the focus at the far end of the rig's sweep, or as far as the lens goes.
+
+    Raises:
+        LensError: the lens does not answer.
+    """
+    lens.goto(lens.limits().clamped(rig.sweep.vergence_min_dpt))

@@ -91,30 +91,15 @@ class LensTrack:
         return list(self.search(bins).sweeps)
 
 
-class LensTrackWriter:
-    """Write sweeps to a ``lens.csv`` as they become known; each call leaves a file that reads up to its last row.
+class LensTrackRows:
+    """Sweeps as rows of a lens track, as they become known: whole microseconds, and vergences of six decimals."""
 
-    Times are whole microseconds, vergences have six decimals.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+    def __init__(self) -> None:
         self._last: FocusSweep | None = None
         self._last_us = -1
-        try:
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot write the lens track: {error.strerror}") from None
-        self._write(CSV_HEADER + "\n")
 
-    def append_sweep(self, sweep: FocusSweep) -> list[tuple[int, float]]:
-        """Append a sweep; one that begins before the last one ended is left out.
-
-        Returns:
-            The rows that were written, unix microseconds and dioptres, as they are read again.
+    def of(self, sweep: FocusSweep) -> list[tuple[int, float]]:
+        """The rows that a sweep adds, unix microseconds and dioptres; none where it begins before the last one ended.
 
         The track is linear between rows, and a straight line across a stretch without a sweep could be taken for one.
         So the focus is said to stand there, and to jump within a microsecond, which is no sweep.
@@ -125,13 +110,12 @@ class LensTrackWriter:
         if self._last is not None:
             rows = self._joined(self._last, rows)
         self._last = sweep if rows else self._last
-        written = []
+        new = []
         for time_us, vergence_dpt in rows:
             if time_us > self._last_us:
-                written.append((time_us, round(vergence_dpt, 6)))
+                new.append((time_us, round(vergence_dpt, 6)))
                 self._last_us = time_us
-        self._write("".join(f"{time_us},{vergence_dpt:.6f}\n" for time_us, vergence_dpt in written))
-        return written
+        return new
 
     def _joined(self, last: FocusSweep, rows: list[tuple[int, float]]) -> list[tuple[int, float]]:
         """The rows of the next sweep, and before them what joins them to the last one."""
@@ -147,6 +131,29 @@ class LensTrackWriter:
             standing_dpt = max(last_dpt, start_dpt) if last.direction > 0 else min(last_dpt, start_dpt)
             return [(self._last_us + 1, standing_dpt), (start_us - 1, standing_dpt), *rows]
         return rows
+
+
+class LensTrackWriter:
+    """Write sweeps to a ``lens.csv`` as they become known; each call leaves a file that reads up to its last row.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._rows = LensTrackRows()
+        try:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise OutputError(f"{self._path}: cannot write the lens track: {error.strerror}") from None
+        self._write(CSV_HEADER + "\n")
+
+    def append_sweep(self, sweep: FocusSweep) -> list[tuple[int, float]]:
+        """Append the rows of a sweep, see :meth:`LensTrackRows.of`, and return them."""
+        written = self._rows.of(sweep)
+        self._write("".join(f"{time_us},{vergence_dpt:.6f}\n" for time_us, vergence_dpt in written))
+        return written
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -15,14 +15,18 @@ from edfv_ros.nodes.declaration import declare_parameters, read_parameters
 from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
-from edfv_ros.nodes.diagnostics import DepthDiagnostics
+from edfv_ros.nodes.diagnostics import DIAGNOSTICS_PERIOD_S, DepthDiagnostics
+from edfv_ros.nodes.measure_action import MeasureAction
+from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
 from edfv_ros.nodes.running import CancellableNode
+from edfv_ros.nodes.services import DepthServices
 from edfv_ros.nodes.static_frames import StaticFrames
+from edfv_ros.nodes.sweep_messages import SweepMessages
 from edfv_ros.pipeline import DepthOutput
 from edfv_ros.rig.report import rig_doubts
+from edfv_ros.running_recording import RunningRecording
 
-DIAGNOSTICS_PERIOD_S = 1.0
 AUTOSTART_PERIOD_S = 0.1
 AUTOSTART_LONGEST_PERIOD_S = 8.0
 
@@ -45,6 +49,10 @@ class DepthNode(CancellableNode):
         self._session: DepthSession | None = None
         self._topics = DepthTopics(self)
         self._frames = StaticFrames(self)
+        self._recording = RunningRecording(on_error=self._report)
+        self._operations = DepthOperations(self._recording)
+        DepthServices(self, self._operations, self._describe)
+        self._measure_action = MeasureAction(self, self._operations, self._messages)
         self._diagnostics = DepthDiagnostics(self.get_fully_qualified_name())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -53,6 +61,10 @@ class DepthNode(CancellableNode):
         self._autostart_timer = self.create_timer(AUTOSTART_PERIOD_S, self._autostart)
         if not self.get_parameter("autostart").value:
             self._autostart_timer.cancel()
+
+    def destroy_node(self) -> None:
+        self._measure_action.destroy()
+        super().destroy_node()
 
     def cancel(self) -> None:
         """Let an activation in progress fail soon; called from another thread before the executor is stopped."""
@@ -112,6 +124,7 @@ class DepthNode(CancellableNode):
     def _configure(self) -> None:
         self._depth_parameters = read_parameters(self)
         self._setup = prepare(self._depth_parameters)
+        self._operations.adopt(self._depth_parameters)
         camera = self._setup.rig.camera
         self._topics.configure(camera)
         self._frames.publish(camera)
@@ -125,7 +138,9 @@ class DepthNode(CancellableNode):
     def _activate(self) -> None:
         assert self._setup is not None
         session = DepthSession(
-            partial(self._setup.open_pipeline, self._publish_depth),
+            partial(self._setup.open_devices, self._recording),
+            self._depth_parameters,
+            self._publish_depth,
             at_end=self._setup.at_end,
             on_error=self._report,
             on_recovery=self._report_recovery,
@@ -138,10 +153,12 @@ class DepthNode(CancellableNode):
         except BaseException:
             self._session = None
             raise
+        self._operations.serve(self._setup, session)
         self.get_logger().info(f"measuring depth from {self._setup.source_name}")
 
     def _stop(self) -> None:
         session, self._session = self._session, None
+        self._operations.release()
         if session is not None:
             session.stop()
 
@@ -165,30 +182,44 @@ class DepthNode(CancellableNode):
     # Parameters
 
     def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        fixed = [change.name for change in changes if change.name in FIELDS and not rules(change.name).runtime]
         try:
             parameters = read_parameters(self, changes)
             if self._setup is not None:
+                if fixed:
+                    what = "is read when the node is configured: deactivate and clean up the node first"
+                    raise ParameterError(f"{fixed[0]} {what}")
                 parameters.require_bin(self._setup.rig.bins.count)
-        except ParameterError as error:
+            self._operations.check(self._depth_parameters, parameters)
+        except EdfvError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        fixed = [change.name for change in changes if change.name in FIELDS and not rules(change.name).runtime]
-        if fixed and self._setup is not None:
-            reason = f"{fixed[0]} is read when the node is configured: deactivate and clean up the node first"
-            return SetParametersResult(successful=False, reason=reason)
         return SetParametersResult(successful=True)
 
     def _adopt_parameters(self, changes: list[Parameter]) -> None:
         self._depth_parameters = read_parameters(self)
+        self._operations.adopt(self._depth_parameters)
 
     # Messages
 
     def _publish_depth(self, output: DepthOutput) -> None:
         """Called from the pipeline's depth thread."""
         self._topics.publish(output, self._depth_parameters)
+        self._recording.on_depth(output)
+
+    def _messages(self, output: DepthOutput) -> SweepMessages | None:
+        return self._topics.messages(output, self._depth_parameters)
+
+    def _describe(self, output: DepthOutput) -> str:
+        messages = self._messages(output)
+        assert messages is not None, "an active node knows its camera"
+        return f"stamp {output.sweep.middle_us * 1e-6:.6f} s, depth of {messages.coverage:.0%} of the pixels"
 
     def _publish_diagnostics(self) -> None:
         status = self._session.status if self._session is not None else None
         message = DiagnosticArray(status=[self._diagnostics.update(self._setup, status, self._problem)])
+        recording = self._recording.status
+        if recording is not None:
+            message.status.append(self._diagnostics.of_recording(recording))
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics_publisher.publish(message)
 

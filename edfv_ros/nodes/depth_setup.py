@@ -1,23 +1,20 @@
 """From parameters to a depth pipeline: check everything first, open devices later. No ROS in here."""
 
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edfv_ros.depth import DepthEstimator, check_streams, open_estimator
+from edfv_ros.depth.onnx_session import OpenedNetwork, opened_networks
 from edfv_ros.errors import EdfvError, RigError
-from edfv_ros.events import Capture
 from edfv_ros.events.addresses import parse_address
-from edfv_ros.lens.driver import LensDriver
-from edfv_ros.lens.sweeping import borrowed_lens, start_sweeping
-from edfv_ros.lens.sync import SweepSource, open_sweeps
+from edfv_ros.lens.plan import check_plan, plan_of
+from edfv_ros.lens.response import response_of
+from edfv_ros.lens.sweeping import borrowed_lens
+from edfv_ros.nodes.depth_devices import DepthDevices, Tap, make_estimator, parameter_path, rig_for
 from edfv_ros.nodes.depth_session import AtEnd
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
-from edfv_ros.pipeline import DepthOutput, DepthPipeline
 from edfv_ros.recording import open_recording
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.share import config_file
@@ -33,6 +30,7 @@ class DepthSetup:
         rig_path: where it was read.
         uri: where events come from; empty where the simulated camera will say.
         recording: folder of the sweep recording, None for live sources.
+        networks: that the estimator needs, and where they run.
     """
 
     parameters: DepthParameters
@@ -40,11 +38,19 @@ class DepthSetup:
     rig_path: Path
     uri: str
     recording: Path | None
+    networks: tuple[OpenedNetwork, ...] = ()
 
     @property
     def source_name(self) -> str:
         """The source in words, for log and diagnostics."""
         return self.uri or "the simulated camera"
+
+    @property
+    def drives_lens(self) -> bool:
+        """Whether the lens is this node's to drive."""
+        if self.recording is not None:
+            return False
+        return bool(self.rig.lens.port) or self.parameters.source == "sim"
 
     @property
     def at_end(self) -> AtEnd:
@@ -53,48 +59,43 @@ class DepthSetup:
             return AtEnd.ERROR
         return AtEnd.REPEAT if self.parameters.loop else AtEnd.STOP
 
-    def open_pipeline(
-        self, on_depth: Callable[[DepthOutput], None], stack: ExitStack, cancelled: threading.Event
-    ) -> DepthPipeline:
-        """Make a pipeline, ready to be started; what it needs beside itself is opened into the stack.
+    def open_devices(self, tap: Tap, stack: ExitStack, cancelled: threading.Event) -> DepthDevices:
+        """Open the lens, and with source sim the simulated camera, into the stack.
 
-        Each has an estimator of its own: the thread of the one before may still be using the last.
+        Args:
+            tap: is shown what pipelines read.
+            stack: closes them.
+            cancelled: set by another thread to give up waiting for them.
 
         Raises:
-            EdfvError: the source cannot be opened.
+            EdfvError: one of them cannot be opened.
         """
         uri, rig = self.uri, self.rig
         if self.parameters.source == "sim":
             arguments = ["--rig", str(self.rig_path), "--wait"]
             simulated = stack.enter_context(SimulatedCamera(arguments, cancelled=cancelled))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
-        lens = stack.enter_context(borrowed_lens(rig)) if rig.lens.port and self.recording is None else None
-        return DepthPipeline(
-            rig,
-            partial(self._open_capture, uri),
-            partial(self._open_sweeps, rig, lens),
-            _open_estimator(self.parameters, rig),
-            on_depth,
-            device=self.parameters.device,
-            correct_lag=self.parameters.correct_lag,
-        )
+        lens = stack.enter_context(borrowed_lens(rig)) if self.drives_lens else None
+        return DepthDevices(rig, uri, self.recording, lens, tap)
 
-    def _open_capture(self, uri: str) -> Capture:
-        """Called by the pipeline; a source that lacks what the estimator looks at is closed again."""
-        capture = Capture(uri, real_time=self.recording is not None)
-        try:
-            parameters = self.parameters
-            check_streams(parameters.estimator, capture.info.streams, uri, prior=_file(parameters.prior))
-        except EdfvError:
-            capture.close()
-            raise
-        return capture
+    def check_sweep(self, parameters: DepthParameters) -> Rig:
+        """The rig with the sweep that the parameters ask for, as far as can be told without asking the lens.
 
-    def _open_sweeps(self, rig: Rig, lens: LensDriver | None) -> SweepSource:
-        """Called by the pipeline once events are being read."""
-        if lens is not None:
-            start_sweeping(lens, rig)
-        return open_sweeps(rig, self.recording, lens)
+        Raises:
+            EdfvError: nobody here drives the lens, or it cannot follow.
+        """
+        rig = rig_for(parameters, self.rig)
+        if rig is self.rig:
+            return rig
+        if self.recording is not None:
+            raise RigError("the sweep of a recording is as it was: leave region and sweep_frequency_hz at 0")
+        if not self.drives_lens:
+            raise RigError(
+                "this node does not drive the lens, so it cannot change its sweep: set lens.port in the rig file, or "
+                "leave region and sweep_frequency_hz at 0"
+            )
+        check_plan(plan_of(rig), response_of(rig))
+        return rig
 
 
 def _with_lens_port(rig: Rig, port: str) -> Rig:
@@ -109,7 +110,7 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     """
     parameters.require_path()
     _require_device(parameters.device)
-    rig_path = _file(parameters.rig)
+    rig_path = parameter_path(parameters.rig)
     recording, uri = None, ""
     if parameters.source == "file":
         opened = open_recording(Path(parameters.path).expanduser(), rig_path)
@@ -120,6 +121,7 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
         if rig_path is None:
             raise RigError("the parameter rig is empty: set it to a rig file such as config/rig.yaml")
         rig = load_rig(rig_path)
+    parameters.require_bin(rig.bins.count)
     if parameters.source == "network":
         uri = str(parse_address(parameters.path))
     if parameters.source == "camera":
@@ -127,17 +129,10 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
-    _open_estimator(parameters, rig)  # fails now where it would later, and leaves its tables behind
-    return DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
-
-
-def _open_estimator(parameters: DepthParameters, rig: Rig) -> DepthEstimator:
-    prior, model = _file(parameters.prior), _file(parameters.model)
-    return open_estimator(parameters.estimator, rig, prior=prior, model=model)
-
-
-def _file(parameter: str) -> Path | None:
-    return Path(parameter).expanduser() if parameter else None
+    setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
+    with opened_networks() as networks:  # fails now where it would later, and leaves tables behind
+        make_estimator(parameters, setup.check_sweep(parameters))
+    return replace(setup, networks=tuple(networks))
 
 
 def _require_device(device: str) -> None:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2
 from edfv_ros.depth.temporal_filter import TemporalFilter
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.sweep_messages import SweepMessages
+from edfv_ros.outputs.cloud import prepare_cloud_points
 from edfv_ros.rig import Camera
 from edfv_ros.rig.rays import pixel_rays
 
@@ -71,6 +72,7 @@ class DepthTopics:
         self._camera = camera
         self._rays = pixel_rays(camera)
         self._filter = TemporalFilter()
+        prepare_cloud_points()
 
     def publish(self, output: "DepthOutput", parameters: DepthParameters) -> None:
         """Publish what a sweep gave. Called from the depth thread, while the output's snapshot is good."""
@@ -85,3 +87,9 @@ class DepthTopics:
             message = TOPICS[name].make(sweep)
             if message is not None:
                 self._publishers[name].publish(message)
+
+    def messages(self, output: "DepthOutput", parameters: DepthParameters) -> SweepMessages | None:
+        """What a sweep gave, as messages; None before the camera is known."""
+        if self._camera is None or self._rays is None:
+            return None
+        return SweepMessages(output, self._camera, self._rays, parameters)

@@ -9,10 +9,18 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from edfv_ros.lag_check import LagReport
 from edfv_ros.nodes.depth_session import SessionState, SessionStatus
 from edfv_ros.nodes.depth_setup import DepthSetup
+from edfv_ros.nodes.gpu import GpuMonitor
 from edfv_ros.pipeline import PipelineStatistics
+from edfv_ros.running_recording import RunningRecordingStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
-SILENT_AFTER_S = 2.0
+DIAGNOSTICS_PERIOD_S = 0.5
+SILENT_AFTER_S = 1.0
+"""A sensor behind a moving focus is never silent. Together with the period this tells a silence within 2 s."""
+
+_PATIENCE_SWEEPS = 3.0
+_PATIENCE_LATENCIES = 3.0
+_FIRST_DEPTH_S = 3.0  # a lens that has begun to sweep needs some to be understood
 _UNITS = ("us", "ppm")
 
 
@@ -33,7 +41,9 @@ class DepthDiagnostics:
     def __init__(self, node_name: str) -> None:
         self._name = f"{node_name.lstrip('/')}: depth"
         self._last: _Sample | None = None
+        self._events_seen_s = 0.0
         self._depth_seen_s = 0.0
+        self._gpus: GpuMonitor | None = None
 
     def update(
         self, setup: DepthSetup | None, session: SessionStatus | None, problem: str, now_s: float | None = None
@@ -52,28 +62,73 @@ class DepthDiagnostics:
         if setup is not None:
             status.hardware_id = setup.rig.camera.serial or setup.rig.camera.name
             values |= {"source": setup.source_name, "estimator": setup.parameters.estimator}
+            values |= {f"network: {one.name}": f"{one.precision} on {one.provider}" for one in setup.networks}
+            if setup.parameters.device != "cpu" or any(one.provider == "CUDA" for one in setup.networks):
+                values |= self._gpu_values()
         if session is None or session.statistics is None:
             self._last = None
             status.level, status.message = (ERROR, problem) if problem else (OK, _state_without(setup))
         else:
-            status.level, status.message = self._judge(session, session.statistics, values, now_s)
+            status.level, status.message = self._judge(setup, session, session.statistics, values, now_s)
         status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
         return status
 
+    def of_recording(self, recording: RunningRecordingStatus) -> DiagnosticStatus:
+        """Make the status of a recording in progress, an entry of its own."""
+        status = DiagnosticStatus(
+            name=f"{self._name.removesuffix(': depth')}: recording", level=OK, message="recording"
+        )
+        if recording.error:
+            status.level, status.message = ERROR, f"ended: {recording.error}"
+        elif recording.lost_events:
+            status.level, status.message = WARN, "losing events: the disk is too slow"
+        values = {
+            "path": recording.path,
+            "duration (s)": recording.seconds,
+            "events": recording.events,
+            "lost events": recording.lost_events,
+            "sweeps": recording.sweeps,
+        }
+        status.values = [KeyValue(key=key, value=_text(value)) for key, value in values.items()]
+        return status
+
+    def _gpu_values(self) -> dict[str, object]:
+        if self._gpus is None:
+            self._gpus = GpuMonitor()
+        values: dict[str, object] = {}
+        for gpu in self._gpus.states():
+            values |= {
+                f"GPU {gpu.index}: memory used (MiB)": gpu.used_mib,
+                f"GPU {gpu.index}: memory (MiB)": gpu.total_mib,
+            }
+            if gpu.temperature_c is not None:
+                values[f"GPU {gpu.index}: temperature (C)"] = gpu.temperature_c
+        return values
+
     def _judge(
-        self, session: SessionStatus, now: PipelineStatistics, values: dict[str, object], now_s: float
+        self,
+        setup: DepthSetup | None,
+        session: SessionStatus,
+        now: PipelineStatistics,
+        values: dict[str, object],
+        now_s: float,
     ) -> tuple[bytes, str]:
         """Level and message of a session, filling ``values`` with its counters."""
         last, self._last = self._last, _Sample(now_s, session.opened_s, now)
         if last is None or session.opened_s != last.opened_s:  # the first look at this pipeline
             last = None
-            self._depth_seen_s = now_s
+            self._events_seen_s = self._depth_seen_s = now_s
         values |= {"state": session.state.value, "reconnects": session.reconnects}
         values |= _counters(now)
+        lens = session.lens
+        if lens is not None and lens.temperature_c is not None:
+            values["lens: temperature (C)"] = lens.temperature_c
         lost: list[str] = []
         if last is not None:
             elapsed_s = now_s - last.time_s
             before = last.statistics
+            if now.events > before.events:
+                self._events_seen_s = now_s
             if now.depths > before.depths:
                 self._depth_seen_s = now_s
             values |= {
@@ -83,14 +138,25 @@ class DepthDiagnostics:
             }
             lost = _new_losses(before, now)
         if session.state is SessionState.WAITING:
-            return ERROR, session.error
-        if session.state is SessionState.ENDED:
+            return WARN, f"{session.error}; trying again"
+        if session.state is not SessionState.RUNNING:
             return OK, session.state.value
-        silent_s = now_s - self._depth_seen_s
+        silent_s = now_s - self._events_seen_s
         if silent_s >= SILENT_AFTER_S:
-            what = "events arrive" if last is not None and now.events > last.statistics.events else "no events arrive"
-            return WARN, f"no depth for {silent_s:.0f} s; {what}"
+            return WARN, f"no events for {silent_s:.1f} s: check the camera and its connection"
+        without_depth_s = now_s - self._depth_seen_s
+        if without_depth_s >= _patience_s(setup, now):
+            return WARN, f"no depth for {without_depth_s:.1f} s, though events arrive"
+        if lens is not None and lens.warnings:
+            return WARN, f"the lens complains: {', '.join(lens.warnings)}"
         return (WARN, "losing " + ", ".join(lost)) if lost else (OK, "measuring depth")
+
+
+def _patience_s(setup: DepthSetup | None, now: PipelineStatistics) -> float:
+    """How long no depth may come while events do, before that is worth a warning."""
+    sweeps_s = _PATIENCE_SWEEPS * setup.rig.sweep.duration_us * 1e-6 if setup is not None else 0.0
+    latencies_s = _PATIENCE_LATENCIES * now.latency_ms.get("max", 0.0) * 1e-3
+    return max(SILENT_AFTER_S, sweeps_s, latencies_s, 0.0 if now.depths else _FIRST_DEPTH_S)
 
 
 def _counters(statistics: PipelineStatistics) -> dict[str, object]:

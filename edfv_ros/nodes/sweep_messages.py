@@ -44,6 +44,11 @@ class SweepMessages:
             return messages.millimetre_image(self._header, self._depth_m)
         return messages.float_image(self._header, self._depth_m)
 
+    @property
+    def coverage(self) -> float:
+        """Part of the pixels with a finite depth, 0 to 1."""
+        return float(np.isfinite(self._depth_m).mean())
+
     def camera_info(self) -> CameraInfo:
         return messages.camera_info(self._header, self._camera)
 

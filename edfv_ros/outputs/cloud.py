@@ -2,6 +2,7 @@
 
 from typing import Final
 
+import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,20 +33,49 @@ def cloud_points(
             points alone are left.
 
     Returns:
-        float32, one row of CLOUD_FIELDS for each point: C-contiguous [rows, columns, 6] where organised, else [N, 6].
+        float32, C-contiguous, CLOUD_FIELDS of each point: [rows, columns, 6] where organised, else [N, 6].
     """
-    step = (slice(None, None, stride), slice(None, None, stride))
-    depth_m, rays, intensity = depth_m[step], rays[step], intensity[step]
-    confidence, uncertainty_m = confidence[step], uncertainty_m[step]
-    known = np.isfinite(depth_m)
-    if organised:
-        depth_m = np.where(known, depth_m, np.float32(np.nan))
-        uncertainty_m = np.where(known, uncertainty_m, np.float32(np.nan))
-    else:
-        depth_m, rays, intensity = depth_m[known], rays[known], intensity[known]
-        confidence, uncertainty_m = confidence[known], uncertainty_m[known]
-    points = np.empty((*depth_m.shape, len(CLOUD_FIELDS)), np.float32)
-    np.multiply(rays, depth_m[..., None], out=points[..., :3])
-    for index, values in enumerate((intensity, confidence, uncertainty_m), start=3):
-        points[..., index] = values
-    return points
+    points = np.empty((-(-depth_m.shape[0] // stride), -(-depth_m.shape[1] // stride), len(CLOUD_FIELDS)), np.float32)
+    # one layout and type each, so that nothing is compiled anew for another
+    images = (
+        np.ascontiguousarray(image, np.float32) for image in (depth_m, rays, intensity, confidence, uncertainty_m)
+    )
+    count = _fill(*images, stride, organised, points.reshape(-1, len(CLOUD_FIELDS)))
+    return points if organised else points.reshape(-1, len(CLOUD_FIELDS))[:count]
+
+
+def prepare_cloud_points() -> None:
+    """Compile what makes points, so that the first ones do not wait for it."""
+    nothing = np.full((1, 1), np.nan, np.float32)
+    cloud_points(nothing, np.ones((1, 1, 3), np.float32), nothing, nothing, nothing)
+
+
+@nb.njit(nogil=True, cache=True)
+def _fill(
+    depth_m: NDArray[np.float32],
+    rays: NDArray[np.float32],
+    intensity: NDArray[np.float32],
+    confidence: NDArray[np.float32],
+    uncertainty_m: NDArray[np.float32],
+    stride: int,
+    organised: bool,
+    points: NDArray[np.float32],
+) -> int:
+    """Write the rows of CLOUD_FIELDS into float32 [N, 6], one after the other; returns how many."""
+    count = 0
+    for row in range(0, depth_m.shape[0], stride):
+        for column in range(0, depth_m.shape[1], stride):
+            z_m = depth_m[row, column]
+            sigma_m = uncertainty_m[row, column]
+            if not np.isfinite(z_m):
+                if not organised:
+                    continue
+                z_m = sigma_m = np.float32(np.nan)
+            point = points[count]
+            for axis in range(3):
+                point[axis] = rays[row, column, axis] * z_m
+            point[3] = intensity[row, column]
+            point[4] = confidence[row, column]
+            point[5] = sigma_m
+            count += 1
+    return count

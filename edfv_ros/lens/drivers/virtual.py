@@ -5,6 +5,7 @@ The host sends ``ID``, ``SWEEP <min> <max> <waveform> <hz>``, ``GOTO <dpt>``, ``
 <vergence_dpt>`` unasked. All of it is in vergence: the rig's calibration only gives the range.
 """
 
+import re
 import threading
 import time
 from collections import deque
@@ -24,6 +25,7 @@ BAUD = 115200
 DEVICE = "virtual lens"
 _RESPONSE = RESPONSES["virtual"]
 _KEPT_SAMPLES = 4096
+_REST_OF_TELEMETRY = re.compile(r"[ \d.-]+")  # of a line whose beginning was dropped before a question
 
 
 def identify_at(port: SerialPort) -> str:
@@ -90,10 +92,13 @@ class VirtualLens:
         self._command(f"GOTO {vergence_dpt:.6f}")
         self._sweeping = False
 
-    def run(self, plan: SweepPlan) -> None:
+    def check(self, plan: SweepPlan) -> None:
         self._limits.check_vergence(plan.min_dpt)
         self._limits.check_vergence(plan.max_dpt)
         check_plan(plan, _RESPONSE)
+
+    def run(self, plan: SweepPlan) -> None:
+        self.check(plan)
         self.stop()
         self.telemetry()  # of what it did before, which is no sweep of ours
         self._last = None
@@ -165,7 +170,7 @@ class VirtualLens:
 
     def _keep(self, line: str) -> bool:
         if not line.startswith("S "):
-            return False
+            return _REST_OF_TELEMETRY.fullmatch(line) is not None
         try:
             _, sequence, device_us, vergence_dpt = line.split()
             self._last = LensSample(int(sequence), int(device_us), float(vergence_dpt))
