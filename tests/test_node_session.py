@@ -157,7 +157,18 @@ def test_an_unplugged_source_is_opened_again_and_each_error_reported_once():
         assert (status.state, status.reconnects, status.error) == (SessionState.RUNNING, 1, "")
     assert bench.errors == ["camera unplugged", "no camera found", "camera busy"]
     assert len(bench.pipelines) == 2
-    assert bench.log == ["start", "stop", "release", "release", "release", "release", "start", "stop", "park", "release"]
+    assert bench.log == [
+        "start",
+        "stop",
+        "release",
+        "release",
+        "release",
+        "release",
+        "start",
+        "stop",
+        "park",
+        "release",
+    ]
 
 
 def test_a_recording_ends():

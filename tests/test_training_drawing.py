@@ -5,8 +5,8 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from training_records import FixedExamples, plane_record  # noqa: E402
 
-from edfv_ros.depth.edpn_inputs import BINS, CELL_PX, Guide  # noqa: E402
-from edfv_ros.training.edpn.drawing import assemble, batches, simulate_prior  # noqa: E402
+from edfv_ros.depth.edpn_inputs import BINS, CELL_PX, SCORE_FLOOR, Guide  # noqa: E402
+from edfv_ros.training.edpn.drawing import SCORE_GAIN, assemble, batches, simulate_prior  # noqa: E402
 
 MARKED, ELSEWHERE = 10.0, 20.0
 CELLS = slice(2, 5), slice(8, 11)  # off both diagonals and both middles
@@ -35,19 +35,20 @@ def test_all_maps_are_turned_alike(size: tuple[int, int]) -> None:
         assert position.shape == volume.shape[1:] == guide.shape[1:] == tuple(CELL_PX * n for n in score.shape[1:])
         marked = position == MARKED
         assert marked.sum() == 36
-        by_score = score[5].repeat(CELL_PX, 0).repeat(CELL_PX, 1) == 1.0
+        by_score = score[5].repeat(CELL_PX, 0).repeat(CELL_PX, 1) > 0.0
         np.testing.assert_array_equal(by_score, marked)
-        np.testing.assert_array_equal(np.abs(volume[7]) > 0.5, marked)
+        if volume.any():
+            np.testing.assert_array_equal(np.abs(volume[7]) > 0.5, marked)
         density = guide[Guide.DENSITY]
         assert marked[np.unravel_index(density.argmax(), density.shape)]
-        if guide[Guide.HAS_IMAGE].any():
+        if guide[Guide.HAS_IMAGE].any() and volume.any():
             brightness = np.sign(volume[7][marked][0]) * guide[Guide.IMAGE]
             assert brightness[marked].min() == pytest.approx(0.5) and brightness[~marked].max() <= 0.0
         images.add(bool(guide[Guide.HAS_IMAGE].any()))
         places.add(tuple(int(n) for n in np.argwhere(marked)[0]))
         signs.add(float(np.sign(volume[7][marked][0])))
     assert len(places) == (8 if size[0] == size[1] else 4)
-    assert signs == {-1.0, 1.0} and images == {False, True}
+    assert signs == {-1.0, 0.0, 1.0} and images == {False, True}
 
 
 def test_pixels_beyond_the_picture_have_no_truth() -> None:
@@ -64,8 +65,9 @@ def test_a_sweep_that_is_left_out_is_left_out_everywhere() -> None:
     seen = set()
     for seed in range(40):
         score, _, _, position, conditions, far = assemble(record, np.random.default_rng(seed))
-        variant = float(score.max())
-        assert (score == variant).all() and (position == variant).all()
+        variant = float(position.max())
+        assert (position == variant).all()
+        assert variant / SCORE_GAIN <= score.min() == score.max() <= variant * SCORE_GAIN
         np.testing.assert_allclose(conditions, [np.log2(0.7), 1.0, variant == 1.0], rtol=1e-6)
         assert far == 1.0
         seen.add(variant)
@@ -121,3 +123,16 @@ def test_what_goes_wrong_while_drawing_is_raised() -> None:
     broken = FixedExamples([np.zeros((), np.dtype([("nothing", np.uint8)]))])
     with pytest.raises(ValueError):
         list(batches(broken, 1, range(1), seed=0, augment=False))  # type: ignore[arg-type]
+
+
+def test_evidence_is_shown_louder_and_softer() -> None:
+    record = plane_record(0, 5.0)
+    record["score"] = -1.0
+    record["score"][:, 3] = -3.0
+    gains = []
+    for seed in range(60):
+        score, *_ = assemble(record, np.random.default_rng(seed))
+        gains.append(-float(score[0, 0, 0]))
+        np.testing.assert_allclose(score[3], max(-3.0 * gains[-1], SCORE_FLOOR), rtol=1e-5)
+    assert 1.0 / SCORE_GAIN <= min(gains) < 0.6 and 1.7 < max(gains) <= SCORE_GAIN
+    assert (assemble(record, None)[0][0] == -1.0).all()
