@@ -27,6 +27,7 @@ class NetworkKind:
         losses: of what it returns, for a batch.
         read: position and scale from what it returns; to be scored and drawn.
         usual: settings that are its own, where none are given.
+        in_mosaics: whether it learns from several crops in one picture, see :mod:`~edfv_ros.training.edpn.mosaic`.
     """
 
     make: Callable[[tuple[int, ...]], nn.Module]
@@ -34,6 +35,7 @@ class NetworkKind:
     losses: Callable[[Any, Batch], Losses]
     read: Callable[[Any], Prediction]
     usual: Mapping[str, Any]
+    in_mosaics: bool = False
 
 
 def _edpn_losses(output: EdpnOutput, batch: Batch) -> Losses:
@@ -56,6 +58,7 @@ NETWORKS: Mapping[NetworkName, NetworkKind] = MappingProxyType(
             losses=_edpn_losses,
             read=_edpn_prediction,
             usual={"rate": 2e-3, "weight_decay": 0.01, "widths": WIDTHS},
+            in_mosaics=True,
         ),
         "published": NetworkKind(
             make=lambda widths: PublishedPeer(),

@@ -22,6 +22,7 @@ from edfv_ros.training.edpn.curves import save_curves
 from edfv_ros.training.edpn.drawing import Batch, batches
 from edfv_ros.training.edpn.examples import AnyExamples
 from edfv_ros.training.edpn.interruption import postponed_interrupts
+from edfv_ros.training.edpn.mosaic import drawn_side, mosaic, untiled
 from edfv_ros.training.edpn.sample_picture import sample_picture
 from edfv_ros.training.edpn.scoring import Scores, mean_scores, score_examples
 from edfv_ros.training.edpn.settings import TrainingSettings, claim
@@ -195,7 +196,7 @@ class TrainingRun:
         self._optimiser.zero_grad(set_to_none=True)
         statistics = [buffer.clone() for buffer in self.network.buffers()]
         batch = batch.to(self.device)
-        result = self._kind.losses(self._outputs(self.network, batch), batch)
+        result = self._kind.losses(self._outputs_of_mosaics(batch), batch)
         result.total.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), _GRADIENT_NORM)
         if not bool(torch.isfinite(norm) & torch.isfinite(result.total)):
@@ -216,6 +217,13 @@ class TrainingRun:
                 f"{self.folder}: {_MOST_SKIPPED} steps in a row, up to step {self.step + 1}, had no finite gradient: "
                 f"train anew with a rate below {self.settings.rate:g}"
             )
+
+    def _outputs_of_mosaics(self, batch: Batch) -> Any:
+        """What the network in training returns for a batch, each example having been one of several in a picture."""
+        side = drawn_side(self.settings.seed, self.step, batch.guide.shape) if self._kind.in_mosaics else 1
+        if side == 1:
+            return self._outputs(self.network, batch)
+        return untiled(self._outputs(self.network, mosaic(batch, side)), side)
 
     def _outputs(self, network: nn.Module, batch: Batch) -> Any:
         """What the network returns for a batch that is on the device."""

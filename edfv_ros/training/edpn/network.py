@@ -107,7 +107,7 @@ class Edpn(nn.Module):
             score: [B, CANDIDATES, h, w], see :func:`~edfv_ros.depth.edpn_inputs.score_input`.
             volume: [B, BINS, h, w], see :func:`~edfv_ros.depth.edpn_inputs.cell_volume`.
             guide: [B, Guide.COUNT, 2 h, 2 w].
-            conditions: [B, CONDITIONS].
+            conditions: [B, CONDITIONS], or maps of them like the guide.
         """
         trunk = self._trunk(score, volume, guide, conditions)
         return EdpnOutput(self._head(score, trunk), trunk)
@@ -115,7 +115,9 @@ class Edpn(nn.Module):
     def _trunk(self, score: Tensor, volume: Tensor, guide: Tensor, conditions: Tensor) -> Trunk:
         """All convolutions."""
         metric = self._metric_pyramid(score, guide)
-        everywhere = conditions[:, :, None, None] + torch.zeros_like(guide[:, :1])
+        if conditions.ndim == 2:
+            conditions = conditions[:, :, None, None]
+        everywhere = conditions + torch.zeros_like(guide[:, :1])
         dense = torch.cat((self.volume_stem(volume), self.guide_stem(torch.cat((guide, everywhere), 1))), 1)
         features = []
         for scale, prompt in enumerate(self.prompts):
