@@ -94,7 +94,8 @@ class DepthSetup:
                 "this node does not drive the lens, so it cannot change its sweep: set lens.port in the rig file, or "
                 "leave region and sweep_frequency_hz at 0"
             )
-        check_plan(plan_of(rig), response_of(rig))
+        driven = _with_lens_port(rig, "") if self.parameters.source == "sim" else rig
+        check_plan(plan_of(driven), response_of(driven))
         return rig
 
 
