@@ -123,3 +123,11 @@ def test_an_inactive_node_aborts_with_the_reason(camera, measure):
     assert status == GoalStatus.STATUS_ABORTED and "the node is not active" in image.message
     assert camera.change(Transition.TRANSITION_ACTIVATE)
     camera.wait_for_depth()
+
+
+def test_an_end_while_a_goal_is_pursued_is_in_order(camera, measure):
+    """The last one: the fixture ends the node, and looks at how it does."""
+    assert camera.set(sweep_frequency_hz=0.1).successful
+    _, result, feedback = measure()
+    assert camera.observer.wait_for(lambda: feedback, ANSWER_S)
+    assert not result.done()

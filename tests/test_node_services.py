@@ -150,3 +150,12 @@ def test_a_shot_that_waits_holds_up_nobody_and_fails_when_the_lens_is_parked(cam
 def test_a_reset_opens_everything_anew(camera):
     assert camera.ask("reset").message == "opened anew"
     camera.wait_for_depth(2)
+
+
+def test_an_end_during_a_shot_and_a_recording_is_in_order(camera, tmp_path):
+    """The last one: the fixture ends the node, and looks at how it does."""
+    assert camera.set(sweep_frequency_hz=0.1, record_to=str(tmp_path / "desk")).successful
+    assert camera.ask("record", True).success
+    shot = camera.start("single_shot")
+    camera.listen(0.5)
+    assert not shot.done()

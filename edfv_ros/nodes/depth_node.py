@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from edfv_ros.errors import EdfvError
+from edfv_ros.nodes.background import Background
 from edfv_ros.nodes.declaration import declare_parameters, read_parameters
 from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
@@ -51,8 +52,9 @@ class DepthNode(CancellableNode):
         self._frames = StaticFrames(self)
         self._recording = RunningRecording(on_error=self._report)
         self._operations = DepthOperations(self._recording)
-        DepthServices(self, self._operations, self._describe)
-        self._measure_action = MeasureAction(self, self._operations, self._messages)
+        background = Background(self)
+        DepthServices(self, background, self._operations, self._describe)
+        self._measure_action = MeasureAction(self, background, self._operations, self._messages)
         self._diagnostics = DepthDiagnostics(self.get_fully_qualified_name())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
