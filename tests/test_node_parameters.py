@@ -35,7 +35,7 @@ def test_configuration_file_is_current_and_holds_every_default():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim"),
+        ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim, topic"),
         ({"estimator": "magic"}, "estimator = 'magic': allowed is "),
         ({"confidence_threshold": 1.5}, "confidence_threshold = 1.5: allowed is 0 to 1"),
         ({"confidence_threshold": float("nan")}, "confidence_threshold = nan: allowed is 0 to 1"),

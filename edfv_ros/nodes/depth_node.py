@@ -17,6 +17,7 @@ from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
 from edfv_ros.nodes.diagnostics import DIAGNOSTICS_PERIOD_S, DepthDiagnostics
+from edfv_ros.nodes.input_topics import input_topics
 from edfv_ros.nodes.measure_action import MeasureAction
 from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
@@ -125,7 +126,8 @@ class DepthNode(CancellableNode):
 
     def _configure(self) -> None:
         self._depth_parameters = read_parameters(self)
-        self._setup = prepare(self._depth_parameters)
+        topics = input_topics(self._depth_parameters, self.get_name(), self.get_namespace(), self.resolve_topic_name)
+        self._setup = prepare(self._depth_parameters, topics)
         self._operations.adopt(self._depth_parameters)
         camera = self._setup.rig.camera
         self._topics.configure(camera)

@@ -13,6 +13,7 @@ from edfv_ros.lens.response import response_of
 from edfv_ros.lens.sweeping import borrowed_lens
 from edfv_ros.nodes.depth_devices import DepthDevices, Tap, make_estimator, parameter_path, rig_for
 from edfv_ros.nodes.depth_session import AtEnd
+from edfv_ros.nodes.input_topics import InputTopics
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.recording import open_recording
@@ -31,6 +32,7 @@ class DepthSetup:
         uri: where events come from; empty where the simulated camera will say.
         recording: folder of the sweep recording, None for live sources.
         networks: that the estimator needs, and where they run.
+        topics: with source topic, where events come from.
     """
 
     parameters: DepthParameters
@@ -39,6 +41,7 @@ class DepthSetup:
     uri: str
     recording: Path | None
     networks: tuple[OpenedNetwork, ...] = ()
+    topics: InputTopics | None = None
 
     @property
     def source_name(self) -> str:
@@ -48,7 +51,7 @@ class DepthSetup:
     @property
     def drives_lens(self) -> bool:
         """Whether the lens is this node's to drive."""
-        if self.recording is not None:
+        if self.recording is not None or (self.topics is not None and self.topics.lens):
             return False
         return bool(self.rig.lens.port) or self.parameters.source == "sim"
 
@@ -76,7 +79,7 @@ class DepthSetup:
             simulated = stack.enter_context(SimulatedCamera(arguments, cancelled=cancelled))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
         lens = stack.enter_context(borrowed_lens(rig)) if self.drives_lens else None
-        return DepthDevices(rig, uri, self.recording, lens, tap)
+        return DepthDevices(rig, uri, self.recording, lens, tap, self.topics)
 
     def check_sweep(self, parameters: DepthParameters) -> Rig:
         """The rig with the sweep that the parameters ask for, as far as can be told without asking the lens.
@@ -103,8 +106,12 @@ def _with_lens_port(rig: Rig, port: str) -> Rig:
     return rig.model_copy(update={"lens": rig.lens.model_copy(update={"driver": "virtual", "port": port})})
 
 
-def prepare(parameters: DepthParameters) -> DepthSetup:
+def prepare(parameters: DepthParameters, topics: InputTopics | None = None) -> DepthSetup:
     """Check parameters, rig, path, estimator and GPU; open no camera and no lens.
+
+    Args:
+        parameters: what the user asked for.
+        topics: with source topic, where events come from.
 
     Raises:
         EdfvError: one of them is missing or wrong.
@@ -127,10 +134,12 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
         uri = str(parse_address(parameters.path))
     if parameters.source == "camera":
         uri = f"camera:{parameters.path or rig.camera.serial}"
+    if topics is not None:
+        uri = topics.events
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
-    setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
+    setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording, topics=topics)
     with opened_networks() as networks:  # fails now where it would later, and leaves tables behind
         make_estimator(parameters, setup.check_sweep(parameters))
     return replace(setup, networks=tuple(networks))

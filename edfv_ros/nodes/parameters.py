@@ -19,7 +19,7 @@ from edfv_ros.depth import ESTIMATORS, estimators_with
 from edfv_ros.depth.temporal_filter import MAX_STRENGTH
 from edfv_ros.errors import EdfvError
 
-SOURCES = ("camera", "file", "network", "sim")
+SOURCES = ("camera", "file", "network", "sim", "topic")
 DEVICES = ("cpu", "cuda")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 FRAME_NAME_PATTERN = re.compile("[A-Za-z][A-Za-z0-9_]*")
@@ -63,6 +63,24 @@ class DepthParameters:
         "",
         "For source file: a sweep recording (a folder or its .aedat4). For source network: the stream, "
         "tcp://HOST:PORT or unix:///PATH. For source camera: a serial number, empty for the one in the rig file.",
+    )
+    events_topic: str = _parameter(
+        "event_camera/events",
+        "For source topic: event_camera_msgs/EventPacket of the camera's driver. Encodings mono, libcaer and trigger; "
+        "evt3 and libcaer_cmp where event_camera_py is installed (docs/ros.md).",
+    )
+    triggers_topic: str = _parameter(
+        "",
+        "For source topic: event_camera_msgs/EventPacket of the trigger edges, where the driver does not send them "
+        "among the events.",
+    )
+    lens_topic: str = _parameter(
+        "",
+        "For source topic: sensor_msgs/JointState of the lens's driver, with the set point in dioptres as position of "
+        "a joint named focus. Empty takes the lens at lens.port of the rig file, or trigger edges.",
+    )
+    guide_topic: str = _parameter(
+        "", "For source topic: sensor_msgs/Image of the same camera, in whose edges depth is filled in."
     )
     camera_name: str = _parameter(
         "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
