@@ -75,6 +75,7 @@ class DepthDevices:
             make_estimator(parameters, rig),
             on_depth,
             device=parameters.device,
+            rate_hz=parameters.depth_rate_hz,
             correct_lag=parameters.correct_lag,
             on_packet=self.tap.on_packet,
         )

@@ -99,6 +99,13 @@ class DepthParameters:
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
     )
+    depth_rate_hz: float = _parameter(
+        0.0,
+        "Depth images a second: where sweeps are fewer, depth is also given while they run, of the newest events at every "
+        "focus; 0 for one a sweep.",
+        minimum=0.0,
+        maximum=1e3,
+    )
     correct_lag: bool = _parameter(
         False,
         "Take out the lag between lens and events that comparing up-sweeps with down-sweeps shows (docs/lenses.md). "
