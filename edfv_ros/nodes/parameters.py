@@ -101,8 +101,8 @@ class DepthParameters:
     )
     depth_rate_hz: float = _parameter(
         0.0,
-        "Depth images a second: where sweeps are fewer, depth is also given while they run, of the newest events at every "
-        "focus; 0 for one a sweep.",
+        "Depth images a second: where sweeps are fewer, depth is also given while they run, of the newest events at "
+        "every focus; 0 for one a sweep.",
         minimum=0.0,
         maximum=1e3,
     )
