@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edfv_ros import __version__
-from edfv_ros.bench import crops, event_path, growth, hand_over, latency, networks, sweeps
+from edfv_ros.bench import crops, event_path, growth, hand_over, latency, networks, rolling, sweeps
 from edfv_ros.bench.earlier import Earlier, read_earlier
 from edfv_ros.bench.made_up import RESOLUTIONS
 from edfv_ros.bench.picture import draw
@@ -37,6 +37,7 @@ def groups(*, gpu: bool) -> Mapping[str, Measure]:
         growth.NAME: growth.measure,
         **_at_each_resolution("sweep", hand_over.measure),
         **_at_each_resolution("latency", latency.measure),
+        rolling.NAME: rolling.measure,
         crops.NAME: crops.measure,
         sweeps.NAME: sweeps.measure,
         networks.NAME: networks.measure,
