@@ -48,6 +48,7 @@ class DepthNode(CancellableNode):
         self._problem = ""
         self._ending = False
         self._setup: DepthSetup | None = None
+        self._next_setup: DepthSetup | None = None  # between the check of parameters and their adoption
         self._session: DepthSession | None = None
         self._topics = DepthTopics(self)
         self._frames = StaticFrames(self)
@@ -194,6 +195,7 @@ class DepthNode(CancellableNode):
                     what = "is read when the node is configured: deactivate and clean up the node first"
                     raise ParameterError(f"{fixed[0]} {what}")
                 parameters.require_bin(self._setup.rig.bins.count)
+                self._next_setup = self._setup.adopting(parameters)
             self._operations.check(self._depth_parameters, parameters)
         except EdfvError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -201,6 +203,8 @@ class DepthNode(CancellableNode):
 
     def _adopt_parameters(self, changes: list[Parameter]) -> None:
         self._depth_parameters = read_parameters(self)
+        if self._setup is not None:
+            self._setup = self._next_setup
         self._operations.adopt(self._depth_parameters)
 
     # Messages

@@ -8,6 +8,7 @@ from pathlib import Path
 from edfv_ros.depth.onnx_session import OpenedNetwork, opened_networks
 from edfv_ros.errors import EdfvError, RigError
 from edfv_ros.events.addresses import parse_address
+from edfv_ros.events.camera_settings import CameraSettings
 from edfv_ros.lens.plan import check_plan, plan_of
 from edfv_ros.lens.response import response_of
 from edfv_ros.lens.sweeping import borrowed_lens
@@ -19,6 +20,8 @@ from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.recording import open_recording
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.share import config_file
+
+_OF_ESTIMATOR = ("estimator", "prior", "model")
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,26 @@ class DepthSetup:
         lens = stack.enter_context(borrowed_lens(rig)) if self.drives_lens else None
         return DepthDevices(rig, uri, self.recording, lens, tap, self.topics)
 
+    def adopting(self, parameters: DepthParameters) -> "DepthSetup":
+        """The same with parameters that have changed at runtime.
+
+        Raises:
+            EdfvError: they ask for an estimator that cannot be had.
+        """
+        if any(getattr(parameters, name) != getattr(self.parameters, name) for name in _OF_ESTIMATOR):
+            return self.with_estimator(parameters)
+        return replace(self, parameters=parameters)
+
+    def with_estimator(self, parameters: DepthParameters) -> "DepthSetup":
+        """The same with the estimator of other parameters, which is tried; may take a second.
+
+        Raises:
+            EdfvError: there is no such estimator, or a file of it cannot be used.
+        """
+        with opened_networks() as networks:
+            make_estimator(parameters, self.check_sweep(parameters))
+        return replace(self, parameters=parameters, networks=tuple(networks))
+
     def check_sweep(self, parameters: DepthParameters) -> Rig:
         """The rig with the sweep that the parameters ask for, as far as can be told without asking the lens.
 
@@ -133,16 +156,15 @@ def prepare(parameters: DepthParameters, topics: InputTopics | None = None) -> D
     if parameters.source == "network":
         uri = str(parse_address(parameters.path))
     if parameters.source == "camera":
-        uri = f"camera:{parameters.path or rig.camera.serial}"
+        serial = parameters.path or rig.camera.serial
+        uri = CameraSettings(serial, parameters.exposure_us, parameters.biases).uri
     if topics is not None:
         uri = topics.events
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
     setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording, topics=topics)
-    with opened_networks() as networks:  # fails now where it would later, and leaves tables behind
-        make_estimator(parameters, setup.check_sweep(parameters))
-    return replace(setup, networks=tuple(networks))
+    return setup.with_estimator(parameters)  # fails now where it would later, and leaves tables behind
 
 
 def _require_device(device: str) -> None:
