@@ -48,7 +48,7 @@ def measure(*, quick: bool) -> Group:
             rows.append(Row(f"{motion}: {name}", _mean(between, key), unit, _mean(between, key) / reference))
     return Group(
         NAME,
-        f"depth between turning points, {_RATE_HZ:g} a second from ten sweeps, against the truth of a simulated {_KIND}",
+        f"depth between turning points, {_RATE_HZ:g} a second from ten sweeps, against a simulated truth",
         "that of the depth at the turning points of the same sweeps",
         tuple(rows),
     )
