@@ -8,6 +8,7 @@ import typer
 from edfv_ros import __version__
 from edfv_ros.commands import (
     bag,
+    bench,
     dataset,
     doctor,
     evaluate,
@@ -46,6 +47,7 @@ app.command()(dataset.dataset)
 app.command()(train.train)
 app.command()(export.export)
 app.command()(doctor.doctor)
+app.command()(bench.bench)
 app.add_typer(bag.bag_app, name="bag")
 app.add_typer(evaluate.evaluate_app, name="evaluate")
 app.add_typer(rig.rig_app, name="rig")

@@ -25,11 +25,12 @@ from edfv_ros.events import Capture, Packet
 from edfv_ros.events.health import StreamHealth
 from edfv_ros.inspection import DIRECTION_NAMES, count_sweeps
 from edfv_ros.lag_check import LagCheck, LagReport
+from edfv_ros.lens.sweep import is_pair
 from edfv_ros.lens.sync import SweepSource, TrackSweeps, open_sweeps
 from edfv_ros.lens.track import LensTrack
 from edfv_ros.outputs.run_folder import RunFolder
 from edfv_ros.pipeline import assembled, make_assembler, snapshots
-from edfv_ros.pipeline_assembly import is_pair
+from edfv_ros.pipeline_rolling import parts_for
 from edfv_ros.recording import (
     SweepRecording,
     check_resolution,
@@ -53,6 +54,7 @@ class SweepReport:
 
     Attributes:
         index: number of the sweep in the recording, from 0; the number in the file names.
+        part: 0 for a whole sweep; while it ran, the number of its parts that were over.
         start_us, end_us: unix microseconds on the camera's clock.
         direction: ``up`` (towards nearer) or ``down``.
         events: events counted in this sweep.
@@ -64,6 +66,7 @@ class SweepReport:
     """
 
     index: int
+    part: int
     start_us: int
     end_us: int
     direction: str
@@ -119,6 +122,7 @@ def compute_depth(
     wanted: SweepRange,
     prior: Path | None = None,
     model: Path | None = None,
+    rate_hz: float = 0.0,
     correct_lag: bool = False,
     bag: Path | None = None,
     on_progress: Callable[[float], None] = lambda fraction: None,
@@ -132,6 +136,8 @@ def compute_depth(
         wanted: the sweeps to compute.
         prior: the prior file, for an estimator that takes one.
         model: the network file, for an estimator that takes one.
+        rate_hz: depth images a second that there are to be, between turning points too; 0 for one a sweep. Those in
+            between go to files alone, not into the bag.
         correct_lag: whether to find the lag between lens and events in the first sweeps, and take it out of all.
         bag: a bag to write what was read and what came of it to, as it goes on; see :mod:`edfv_ros.bags`.
         on_progress: called with the fraction of the recording's time that is done.
@@ -157,7 +163,8 @@ def compute_depth(
     with ExitStack() as stack:
         stack.enter_context(_naming(files.path))
         capture = stack.enter_context(Capture(str(files.events)))
-        ring = VolumeRing(rig.bins, rig.camera.resolution)
+        parts = parts_for(rate_hz, rig.sweep.duration_us, rig.bins.count)
+        ring = VolumeRing(rig.bins, rig.camera.resolution, parts=parts)
         check_resolution(rig, capture.info, files.events)
         check_streams(estimator, capture.info.streams, str(files.events), prior=prior)
         truth_m = load_depth_gt(files.depth_gt, rig) if files.depth_gt else None
@@ -175,11 +182,12 @@ def compute_depth(
                         break
                     if snapshot.index in wanted:
                         estimate, latency_ms = _timed(depth_estimator, snapshot)
-                        out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence)
-                        if kept:
+                        out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence, part=snapshot.part)
+                        if kept and not snapshot.part:
                             kept.write_depth(snapshot.latest.sweep, estimate)
                         reports.append(_report(snapshot, estimate, latency_ms, rig, truth_m))
-                        lag.look(snapshot)
+                        if not snapshot.part:
+                            lag.look(snapshot)
                     if period_us is not None:
                         done_us = snapshot.latest.sweep.end_us - period_us[0]
                         on_progress(done_us / max(period_us[1] - period_us[0], 1))
@@ -278,6 +286,7 @@ def _report(
     sweep = snapshot.latest.sweep
     return SweepReport(
         index=snapshot.index,
+        part=snapshot.part,
         start_us=sweep.start_us,
         end_us=sweep.end_us,
         direction=DIRECTION_NAMES[sweep.direction],
@@ -293,11 +302,19 @@ def _report(
 def _metrics(
     estimate: DepthEstimate, snapshot: SweepSnapshot, rig: Rig, truth_m: NDArray[np.float32] | None
 ) -> dict[str, float] | None:
-    truth_of_sweep_m = depth_gt_of_sweep(truth_m, snapshot.index) if truth_m is not None else None
+    truth_of_sweep_m = depth_gt_of_sweep(truth_m, _nearest_sweep(snapshot)) if truth_m is not None else None
     if truth_of_sweep_m is None:
         return None
     guide = snapshot.frame.image if snapshot.frame is not None else None
     return depth_metrics(estimate, truth_of_sweep_m, rig.bins, snapshot.event_count(), guide)
+
+
+def _nearest_sweep(snapshot: SweepSnapshot) -> int:
+    """The number of the whole sweep whose middle is nearest to that of what the snapshot holds."""
+    latest, last = snapshot.latest.sweep, snapshot.opposite
+    if not snapshot.part or last is None:
+        return snapshot.index
+    return snapshot.index if latest.middle_us > last.sweep.end_us else last.sweep.number
 
 
 def _doubts(sweeps: SweepSource, rig: Rig, health: StreamHealth) -> list[str]:

@@ -11,11 +11,13 @@ import numpy as np
 
 from edfv_ros.depth import DepthEstimator
 from edfv_ros.errors import EdfvError
-from edfv_ros.events import Capture, Packet, SourceInfo
+from edfv_ros.events import Packet, SourceInfo
+from edfv_ros.events.source import PacketReader
 from edfv_ros.lag_check import LagCheck
 from edfv_ros.lens.sync import SweepSource
 from edfv_ros.pipeline_assembly import ClosedSweep, SweepAssembler
 from edfv_ros.pipeline_outputs import DepthOutput, PipelineStatistics
+from edfv_ros.pipeline_rolling import parts_for
 from edfv_ros.pipeline_slot import NewestSlot
 from edfv_ros.recording import check_resolution
 from edfv_ros.rig import Rig
@@ -30,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 def snapshots(
-    rig: Rig, capture: Capture, sweeps: SweepSource, *, ring: VolumeRing
+    rig: Rig, capture: PacketReader, sweeps: SweepSource, *, ring: VolumeRing
 ) -> Generator[SweepSnapshot, None, None]:
     """Read a capture to its end and yield every whole sweep; the caller releases each snapshot.
 
@@ -46,14 +48,14 @@ def snapshots(
             yield closed.snapshot
 
 
-def make_assembler(rig: Rig, capture: Capture, sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
+def make_assembler(rig: Rig, capture: PacketReader, sweeps: SweepSource, ring: VolumeRing) -> SweepAssembler:
     """Join a capture with the lens's sweeps, where they fit the rig; ``assembled`` runs it."""
     check_resolution(rig, capture.info, "the source")
     return SweepAssembler(sweeps, ring, capture.release, capture.capacity_events)
 
 
 def assembled(
-    capture: Capture,
+    capture: PacketReader,
     assembler: SweepAssembler,
     stop: threading.Event | None = None,
     on_packet: Callable[[Packet], None] = lambda packet: None,
@@ -86,6 +88,7 @@ class DepthPipeline:
         estimator: used by the estimating thread only.
         on_depth: called in the estimating thread; must not block for long.
         device: where volumes are kept, ``cpu`` or a torch device.
+        rate_hz: depth images a second that there are to be, between turning points too; 0 for one a sweep.
         correct_lag: whether the lag between lens and events that is found is taken out of the sweeps to come.
         on_packet: called in the reading thread with every packet; must not block for long.
     """
@@ -93,12 +96,13 @@ class DepthPipeline:
     def __init__(
         self,
         rig: Rig,
-        open_capture: Callable[[], Capture],
+        open_capture: Callable[[], PacketReader],
         open_sweeps: Callable[[], SweepSource],
         estimator: DepthEstimator,
         on_depth: Callable[[DepthOutput], None],
         *,
         device: str = "cpu",
+        rate_hz: float = 0.0,
         correct_lag: bool = False,
         on_packet: Callable[[Packet], None] = lambda packet: None,
     ) -> None:
@@ -110,6 +114,7 @@ class DepthPipeline:
         self._estimator = estimator
         self._on_depth = on_depth
         self._device = device
+        self._rate_hz = rate_hz
         self._stop = threading.Event()
         self._slot = NewestSlot[ClosedSweep]()
         self._threads = [
@@ -117,7 +122,7 @@ class DepthPipeline:
             for name, work in (("accumulate", self._accumulate), ("estimate", self._estimate))
         ]
         self._lock = threading.Lock()
-        self._capture: Capture | None = None
+        self._capture: PacketReader | None = None
         self._sweeps: SweepSource | None = None
         self._assembler: SweepAssembler | None = None
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES_KEPT)
@@ -194,7 +199,9 @@ class DepthPipeline:
         )
 
     def _accumulate(self) -> None:
-        ring = VolumeRing(self._rig.bins, self._rig.camera.resolution, device=self._device)
+        rig = self._rig
+        parts = parts_for(self._rate_hz, rig.sweep.duration_us, rig.bins.count)
+        ring = VolumeRing(rig.bins, rig.camera.resolution, device=self._device, parts=parts)
         with self._open_capture() as capture:
             self._capture = capture
             self._sweeps = self._lag.corrected(self._open_sweeps())
@@ -224,7 +231,8 @@ class DepthPipeline:
                     self._depths += 1
                     self._latencies_ms.append(latency_ms)
                 self._on_depth(output)
-                self._lag.look(snapshot)  # when the depth is out: nobody waits for it
+                if not snapshot.part:
+                    self._lag.look(snapshot)  # when the depth is out: nobody waits for it
             finally:
                 snapshot.release()
 

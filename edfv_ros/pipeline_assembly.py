@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edfv_ros.events.types import Frame, Packet, timestamps_us
-from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.lens.sweep import FocusSweep, is_pair
 from edfv_ros.lens.sync import SweepSource
+from edfv_ros.pipeline_rolling import RollingWindow
 from edfv_ros.volume import SweepSnapshot, SweepVolume, VolumeRing
 
 UNCOVERED_RATIO = 0.1
@@ -19,7 +20,6 @@ UNCOVERED_RATIO = 0.1
 FULL_RATIO = 0.75
 """Part of the capture's ring that may wait for a sweep before the oldest half is given up."""
 
-_ADJACENT_RATIO = 0.5
 _KEPT_FRAMES = 64
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ClosedSweep:
-    """A snapshot, and when (monotonic seconds) the packet with its last event was received."""
+    """A snapshot, and when (monotonic seconds) the packet with its last event was received.
+
+    It is of a sweep that has been closed or, where the ring of volumes has parts, of a part of a running one.
+    """
 
     snapshot: SweepSnapshot
     received_s: float
@@ -57,7 +60,9 @@ class SweepAssembler:
         self._losses = _Losses()
         self._open: FocusSweep | None = None
         self._received_s = 0.0
+        self._pushed_s = 0.0
         self._previous: SweepVolume | None = None
+        self._rolling = RollingWindow(ring) if ring.parts > 1 else None
         self._given_up_until_us = 0
         self.events = 0
         self.lost_events = 0
@@ -76,6 +81,7 @@ class SweepAssembler:
         self.lost_events += packet.lost_events
         self._losses.note(packet, self._held.newest_us)
         self._held.append(packet.events, received_s)
+        self._pushed_s = received_s
         self._frames.extend(packet.frames)
         self._sweeps.observe(packet)
         yield from self._assemble(ended=False)
@@ -89,6 +95,8 @@ class SweepAssembler:
     def close(self) -> None:
         """Let go of every view and volume."""
         self._held.clear()
+        if self._rolling is not None:
+            self._rolling.close()
         self._ring.discard()
         self._open = None
         if self._previous is not None:
@@ -96,6 +104,7 @@ class SweepAssembler:
             self._previous = None
 
     def _assemble(self, *, ended: bool) -> Iterator[ClosedSweep]:
+        yield from self._roll()
         while (sweep := self._open or self._next_sweep()) is not None:
             for events, received_s in self._held.take_until(sweep.end_us):
                 self._ring.accumulate(events)
@@ -105,6 +114,7 @@ class SweepAssembler:
             self._open = None
             if self._is_whole(sweep):
                 yield self._snapshot(self._ring.close())
+                yield from self._roll()
             else:
                 self._ring.discard()
         self._held.drop_until(self._sweeps.discard_before_us)
@@ -147,10 +157,30 @@ class SweepAssembler:
             previous.release()
         first = latest.sweep if opposite is None else opposite.sweep
         self.sweeps += 1
+        if self._rolling is not None:
+            self._rolling.follow(latest)
         snapshot = SweepSnapshot(
             latest.sweep.number, latest, opposite, self._frame_within(first.start_us, latest.sweep.end_us)
         )
         return ClosedSweep(snapshot, self._received_s)
+
+    def _roll(self) -> Iterator[ClosedSweep]:
+        """Count the running sweep with the events that wait, and yield what is due of it."""
+        if self._rolling is None:
+            return
+        for number, events in self._held.numbered():
+            self._rolling.count(events, number)
+        for part, volume in self._rolling.take():
+            opposite = self._rolling.newest
+            if volume is None or opposite is None:
+                self.dropped_sweeps["all volumes are held, between turns"] += 1
+            elif self._losses.touch(opposite.sweep.end_us, volume.sweep.end_us):
+                volume.release()
+                self.dropped_sweeps["events lost, between turns"] += 1
+            else:
+                frame = self._frame_within(opposite.sweep.start_us, volume.sweep.end_us)
+                snapshot = SweepSnapshot(volume.sweep.number, volume, opposite.hold(), frame, part)
+                yield ClosedSweep(snapshot, self._pushed_s)
 
     def _frame_within(self, start_us: int, end_us: int) -> Frame | None:
         """The newest frame exposed between two times; older ones are forgotten."""
@@ -175,18 +205,13 @@ class SweepAssembler:
         self._losses.add(first_us, self._given_up_until_us)
 
 
-def is_pair(before: FocusSweep, after: FocusSweep) -> bool:
-    """Whether two sweeps run in opposite directions, one right after the other."""
-    gap_us = after.start_us - before.end_us
-    return before.direction != after.direction and gap_us <= _ADJACENT_RATIO * (after.end_us - after.start_us)
-
-
 class _HeldEvents:
     """Views into the capture's ring whose space has not been given back, oldest first."""
 
     def __init__(self, release: Callable[[int], None]) -> None:
         self._release = release
         self._views: deque[tuple[NDArray[np.void], float]] = deque()
+        self._released = 0
         self.count = 0
         self.first_us = -1
         self.newest_us = -1
@@ -204,6 +229,13 @@ class _HeldEvents:
         self.newest_us = int(timestamps_us(events)[-1])
         self._views.append((events, received_s))
         self.count += len(events)
+
+    def numbered(self) -> Iterator[tuple[int, NDArray[np.void]]]:
+        """Yield what waits, with the number of each view's first event among all that ever came."""
+        number = self._released
+        for events, _ in self._views:
+            yield number, events
+            number += len(events)
 
     def take_until(self, end_us: int) -> Iterator[tuple[NDArray[np.void], float]]:
         """Yield the events before ``end_us`` and give back the space of each view once it has been dealt with."""
@@ -240,6 +272,7 @@ class _HeldEvents:
         if cut < len(events):
             self._views.appendleft((events[cut:], received_s))
         self.count -= cut
+        self._released += cut
         self._release(cut)
 
 
@@ -264,5 +297,9 @@ class _Losses:
     def within(self, sweep: FocusSweep) -> bool:
         """Whether a sweep was hit; forgets what lies before it."""
         self._stretches_us = [stretch for stretch in self._stretches_us if stretch[1] > sweep.start_us]
-        hit = any(first_us < sweep.end_us for first_us, _ in self._stretches_us)
-        return hit or (self._since_us is not None and self._since_us < sweep.end_us)
+        return self.touch(sweep.start_us, sweep.end_us)
+
+    def touch(self, start_us: int, end_us: int) -> bool:
+        """Whether anything was lost between two times."""
+        hit = any(first_us < end_us and last_us > start_us for first_us, last_us in self._stretches_us)
+        return hit or (self._since_us is not None and self._since_us < end_us)

@@ -150,33 +150,31 @@ class _Writing:
             return replace(self._status, seconds=time.monotonic() - self._began_s)
 
     def put_packet(self, packet: Packet) -> None:
-        events, count = packet.events, len(packet.events)
-        if count and int(timestamps_us(events)[0]) < self._newest_us:
+        count = len(packet.events)
+        if count and int(timestamps_us(packet.events)[0]) < self._newest_us:
             self._fail("time went back: the source began again, or its clock was put back")
-        with self._changed:
-            full = self._waiting_bytes + events.nbytes > WAITING_MIB << 20
-            if full or self._closed:
-                self._lost += count
-                self._count(lost_events=0 if self._closed else count)
-                return
-            self._count(events=count)
-        kept = replace(packet, events=events.copy(), lost_events=packet.lost_events + self._lost)
+        if self._is_full(packet.events.nbytes):
+            self._lost += count
+            self._count(lost_events=count)
+            return
+        kept = replace(packet, events=packet.events.copy(), lost_events=packet.lost_events + self._lost)
+        if not self._put(partial(self._files.write_packet, kept), kept.events.nbytes):
+            return
         self._lost = 0
+        self._count(events=count)
         if count:
-            self._newest_us = int(timestamps_us(events)[-1])
-            self._first_us = self._first_us if self._first_us >= 0 else int(timestamps_us(events)[0])
-        self._put(partial(self._files.write_packet, kept), events.nbytes)
+            self._newest_us = int(timestamps_us(kept.events)[-1])
+            self._first_us = self._first_us if self._first_us >= 0 else int(timestamps_us(kept.events)[0])
 
     def put_sweep(self, sweep: FocusSweep) -> None:
-        if not 0 <= self._first_us < sweep.end_us:
-            return
-        with self._changed:
+        if 0 <= self._first_us < sweep.end_us and self._put(partial(self._files.write_sweep, sweep), 0):
             self._count(sweeps=1)
-        self._put(partial(self._files.write_sweep, sweep), 0)
 
     def put_depth(self, output: DepthOutput) -> None:
         sweep, estimate = output.sweep, output.estimate
-        self._put(partial(self._files.write_depth, sweep, estimate.depth_m, estimate.confidence), 0)
+        size_bytes = estimate.depth_m.nbytes + estimate.confidence.nbytes
+        if not self._is_full(size_bytes):
+            self._put(partial(self._files.write_depth, sweep, estimate.depth_m, estimate.confidence), size_bytes)
 
     def close(self) -> RunningRecordingStatus:
         """Write what waits and close the files."""
@@ -186,32 +184,41 @@ class _Writing:
         self._thread.join()
         return self.status
 
-    def _count(self, events: int = 0, lost_events: int = 0, sweeps: int = 0) -> None:
-        now = self._status
-        self._status = replace(
-            now, events=now.events + events, lost_events=now.lost_events + lost_events, sweeps=now.sweeps + sweeps
-        )
+    def _is_full(self, size_bytes: int) -> bool:
+        with self._changed:
+            return not self._closed and self._waiting_bytes + size_bytes > WAITING_MIB << 20
 
-    def _put(self, write: Callable[[], None], size_bytes: int) -> None:
+    def _count(self, events: int = 0, lost_events: int = 0, sweeps: int = 0) -> None:
+        with self._changed:
+            now = self._status
+            self._status = replace(
+                now, events=now.events + events, lost_events=now.lost_events + lost_events, sweeps=now.sweeps + sweeps
+            )
+
+    def _put(self, write: Callable[[], None], size_bytes: int) -> bool:
+        """Queue it; false where the recording is over."""
         with self._changed:
             if not self._closed:
                 self._waiting.append((write, size_bytes))
                 self._waiting_bytes += size_bytes
                 self._changed.notify_all()
+            return not self._closed
 
     def _write(self) -> None:
-        try:
-            while (waiting := self._next()) is not None:
-                write, size_bytes = waiting
-                write()
-                with self._changed:
-                    self._waiting_bytes -= size_bytes
-        except EdfvError as error:
-            self._fail(str(error))
-        try:
-            self._files.close()
-        except EdfvError as error:
-            self._fail(str(error))
+        for work in (self._write_all, self._files.close):
+            try:
+                work()
+            except EdfvError as error:
+                self._fail(str(error))
+            except Exception as error:  # a bug, and the recording is whole up to it
+                self._fail(f"unexpected {type(error).__name__}: {error}")
+
+    def _write_all(self) -> None:
+        while (waiting := self._next()) is not None:
+            write, size_bytes = waiting
+            write()
+            with self._changed:
+                self._waiting_bytes -= size_bytes
 
     def _next(self) -> tuple[Callable[[], None], int] | None:
         with self._changed:

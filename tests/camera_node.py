@@ -70,6 +70,23 @@ class Camera:
 
         assert self.observer.wait_for(has_come, ANSWER_S), self.process.log
 
+    def wait_for_turns(self, turns_dpt):
+        """Wait for sweeps of both ways, and see that there are no others."""
+        del self.lens[:]
+
+        def seen():
+            return {round(message.position[0], 2) for message in self.lens}
+
+        assert self.observer.wait_for(lambda: seen() >= turns_dpt, ANSWER_S), self.process.log
+        assert seen() == turns_dpt
+
+    def settle(self):
+        """Wait until no image comes any more."""
+        count = -1
+        while count != len(self.depth):
+            count = len(self.depth)
+            self.listen(1.0)
+
     def listen(self, seconds):
         self.observer.wait_for(lambda: False, seconds)
 

@@ -16,6 +16,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -132,30 +133,29 @@ def _run(command: list[str], environment: Mapping[str, str] | None = None) -> No
 
 def _generate(work: Path, package: str, names: Iterable[str]) -> None:
     """Write C and Python sources for the definitions in ``work``."""
-    from rosidl_adapter.action import convert_action_to_idl
-    from rosidl_adapter.msg import convert_msg_to_idl
-    from rosidl_adapter.srv import convert_srv_to_idl
-    from rosidl_generator_c.cli import GenerateC
-    from rosidl_generator_py.cli import GeneratePython
-    from rosidl_typesupport_c.cli import GenerateCTypesupport
-    from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
-    from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
-
-    convert = {".msg": convert_msg_to_idl, ".srv": convert_srv_to_idl, ".action": convert_action_to_idl}
+    # Not imported by name: none of them is needed by anything else, and all of them come with rclpy.
+    adapter = {kind: import_module(f"rosidl_adapter.{kind}") for kind in ("msg", "srv", "action")}
+    generators = [
+        import_module("rosidl_generator_c.cli").GenerateC("c"),
+        import_module("rosidl_typesupport_fastrtps_c.cli").GenerateFastRTPSCTypesupport("fastrtps"),
+        import_module("rosidl_typesupport_introspection_c.cli").GenerateIntrospectionCTypesupport("introspection"),
+        import_module("rosidl_typesupport_c.cli").GenerateCTypesupport(
+            "dispatch", typesupport_implementations=list(_TYPE_SUPPORTS)
+        ),
+        import_module("rosidl_generator_py.cli").GeneratePython(
+            "python", typesupport_implementations=["rosidl_typesupport_c"]
+        ),
+    ]
     files = []
     for name in map(Path, names):
-        convert[name.suffix](work / "definitions", package, name, work / "idl" / name.parent)
+        kind = name.suffix[1:]
+        convert = getattr(adapter[kind], f"convert_{kind}_to_idl")
+        convert(work / "definitions", package, name, work / "idl" / name.parent)
         files.append(f"{work / 'idl'}:{name.with_suffix('.idl').as_posix()}")
     share = [str(_prefix() / "share")]
     (work / "python" / package).mkdir(parents=True)
     (work / "python" / package / "__init__.py").touch()
-    for generator in (
-        GenerateC("c"),
-        GenerateFastRTPSCTypesupport("fastrtps"),
-        GenerateIntrospectionCTypesupport("introspection"),
-        GenerateCTypesupport("dispatch", typesupport_implementations=list(_TYPE_SUPPORTS)),
-        GeneratePython("python", typesupport_implementations=["rosidl_typesupport_c"]),
-    ):
+    for generator in generators:
         generated = work / "generated" / generator.name  # some write files of the same name
         generator.generate(package, files, share, output_path=generated)
         for path in generated.rglob("*"):

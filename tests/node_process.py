@@ -1,5 +1,6 @@
 """The depth node as a process, and a ROS context to talk to it: helpers of the tests of the nodes."""
 
+import itertools
 import os
 import random
 import signal
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 ROOT = Path(__file__).parents[1]
+_NUMBERS = itertools.count()
 
 
 class NodeProcess:
@@ -26,11 +28,18 @@ class NodeProcess:
 
     def __init__(self, domain_id: int, parameters: dict[str, object], *ros_arguments: str) -> None:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        mark = f"node-{os.getpid()}-{next(_NUMBERS)}"
+        self._mark = f"EDFV_TEST_PROCESS={mark}".encode()
         given = [word for name, value in parameters.items() for word in ("-p", f"{name}:={_yaml(value)}")]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "edfv_ros.nodes.start", "--ros-args", *given, *ros_arguments],
             cwd=ROOT,
-            env=dict(os.environ, ROS_DOMAIN_ID=str(domain_id), ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST"),
+            env=dict(
+                os.environ,
+                ROS_DOMAIN_ID=str(domain_id),
+                ROS_AUTOMATIC_DISCOVERY_RANGE="LOCALHOST",
+                EDFV_TEST_PROCESS=mark,
+            ),
             stdout=self._log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -47,16 +56,27 @@ class NodeProcess:
         return self.process.wait(timeout_s)
 
     def leftover_processes(self) -> list[str]:
-        """Processes of the node's session that are still there."""
+        """Processes of the node, itself among them, that are still there."""
         found = []
-        for status in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                session = int(status.read_text().rpartition(")")[2].split()[3])
-                command = (status.parent / "cmdline").read_bytes()
-            except OSError:  # it ended meanwhile
-                continue
-            if session == self.process.pid:
-                found.append(command.replace(b"\0", b" ").decode())
+        for process in self._processes():
+            with suppress(OSError):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        return found
+
+    def _processes(self) -> Iterator[Path]:
+        """Folders in /proc of what has the node's environment: its children too, which have sessions of their own."""
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # it ended meanwhile, or is somebody else's
+                if self._mark in environment.read_bytes().split(b"\0"):
+                    yield environment.parent
+
+    def shared_memory(self) -> set[Path]:
+        """Segments that the node's processes have mapped; without those of whole ROS domains, which all nodes share."""
+        found = set()
+        for process in self._processes():
+            with suppress(OSError):  # it ended meanwhile
+                words = (process / "maps").read_text().split()
+                found |= {Path(word) for word in words if word.startswith("/dev/shm/fastrtps_") and "_port" not in word}
         return found
 
     def __enter__(self) -> "NodeProcess":

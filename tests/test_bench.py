@@ -3,11 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from edfv_ros.bench.__main__ import groups, main
 from edfv_ros.bench.event_path import by_add_at, by_bincount
 from edfv_ros.bench.made_up import random_events, rig_of, track_of
+from edfv_ros.bench.profile import Capability, in_words
 from edfv_ros.bench.stages import STAGES
+from edfv_ros.cli import app
 from edfv_ros.events.types import timestamps_us
 from edfv_ros.volume import VolumeRing
 
@@ -103,3 +106,20 @@ def test_a_gpu_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> 
         pytest.skip("there is a GPU")
     assert main(["events-346x260", "--quick", "--gpu"]) == 2
     assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_a_profile_says_what_is_possible() -> None:
+    """Known figures in, sentences out."""
+    slow = Capability(346, 260, "edpn", depth_hz=2.0, latency_ms=400.0, memory_mib=300.0, events_per_s=5e7)
+    fast = Capability(346, 260, "edpn", depth_hz=12.0, latency_ms=66.7, memory_mib=300.0, events_per_s=2e8)
+    large = Capability(1280, 720, "edpn", depth_hz=1.0, latency_ms=800.0, memory_mib=900.0, events_per_s=1e8)
+    told = "\n".join(in_words([fast, large]))
+    assert "346 x 260), estimator edpn: up to 12 depth images a second, 67 ms" in told
+    assert "200 million events a second" in told and "sweep.frequency_hz 6 in the rig file" in told
+    assert "below 5 depth images a second even at 346 x 260: set sweep.frequency_hz to 1" in "\n".join(in_words([slow]))
+
+
+def test_the_command_measures_and_says_it() -> None:
+    told = CliRunner().invoke(app, ["bench", "--profile", "--quick"])
+    assert told.exit_code == 0 and "estimator reversal: up to" in told.output
+    assert CliRunner().invoke(app, ["bench", "no_such_group"]).exit_code == 2

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
@@ -84,7 +85,7 @@ def test_a_packet_of_events_goes_from_process_to_process(ros):
 
 def test_an_action_runs_between_two_processes(ros):
     folder = interface_folder("counting_interfaces", COUNTING)
-    from counting_interfaces.action import Count
+    Count = import_module("counting_interfaces.action").Count
 
     observer, domain_id = ros
     server = start(SERVER, domain_id, folder)

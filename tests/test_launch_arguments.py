@@ -74,7 +74,7 @@ def test_setup_installs_what_a_robot_needs_beside_the_code(monkeypatch):
 def test_every_parameter_of_the_node_is_an_argument():
     arguments = {argument.name: argument for argument in node_arguments()}
     assert arguments.keys() == FIELDS.keys()
-    assert arguments["source"].choices == ("camera", "file", "network", "sim")
+    assert arguments["source"].choices == ("camera", "file", "network", "sim", "topic")
     assert (arguments["autostart"].default, arguments["autostart"].choices) == ("true", ("true", "false"))
     assert arguments["confidence_threshold"].default == "0.5"
     assert arguments["confidence_threshold"].description.endswith("Allowed: 0 to 1.")

@@ -55,12 +55,13 @@ def finished(camera, future):
 
 def test_a_parked_camera_measures_once(camera, measure):
     assert camera.ask("park").success
-    camera.listen(0.5)
+    camera.settle()
     del camera.depth[:]
     _, result, feedback = measure()
     status, image = finished(camera, result)
     assert status == GoalStatus.STATUS_SUCCEEDED, image.message
-    camera.listen(1.0)
+    assert camera.observer.wait_for(lambda: camera.depth, ANSWER_S)
+    camera.settle()
     (published,) = camera.depth
     assert published.header.stamp == image.stamp == image.depth.header.stamp == image.camera_info.header.stamp
     np.testing.assert_array_equal(image_array(image.depth), image_array(published))
@@ -68,6 +69,7 @@ def test_a_parked_camera_measures_once(camera, measure):
     assert image.coverage == pytest.approx(np.isfinite(image_array(published)).mean())
     confidence = image_array(image.confidence)
     assert confidence.shape == (64, 96) and confidence.min() >= 0.0 and confidence.max() <= 1.0
+    assert camera.observer.wait_for(lambda: feedback[-1].progress == 1.0, ANSWER_S)
     progress = [message.progress for message in feedback]
     assert progress == sorted(progress) and progress[0] == 0.0 and progress[-1] == 1.0
     assert (feedback[0].phase, feedback[-1].phase) == ("preparing", "done")
@@ -100,9 +102,9 @@ def test_a_region_that_cannot_be_aborts(camera, measure, region, reason):
 
 
 def test_a_cancelled_goal_ends_and_leaves_the_camera_as_it_was(camera, measure):
-    """At 0.1 Hz a sweep takes 5 s: nobody is that late."""
+    """At 0.01 Hz a sweep takes 50 s: nobody is that late."""
     assert camera.ask("park").success
-    assert camera.set(sweep_frequency_hz=0.1).successful
+    assert camera.set(sweep_frequency_hz=0.01).successful
     goal, result, feedback = measure()
     assert camera.observer.wait_for(lambda: "sweeping" in [message.phase for message in feedback], ANSWER_S)
     cancelled = goal.cancel_goal_async()
@@ -123,3 +125,11 @@ def test_an_inactive_node_aborts_with_the_reason(camera, measure):
     assert status == GoalStatus.STATUS_ABORTED and "the node is not active" in image.message
     assert camera.change(Transition.TRANSITION_ACTIVATE)
     camera.wait_for_depth()
+
+
+def test_an_end_while_a_goal_is_pursued_is_in_order(camera, measure):
+    """The last one: the fixture ends the node, and looks at how it does."""
+    assert camera.set(sweep_frequency_hz=0.01).successful
+    _, result, feedback = measure()
+    assert camera.observer.wait_for(lambda: feedback, ANSWER_S)
+    assert not result.done()

@@ -222,6 +222,7 @@ def test_transitions_over_services_stop_and_start_the_messages(ros, recording):
             observer.received["/depth"].clear()
             assert change(Transition.TRANSITION_ACTIVATE)
             assert observer.wait_for(lambda: observer.received["/depth"], 20.0), node.log
+            assert len(node.leftover_processes()) == 2, "the node and its capture process"
             assert change(Transition.TRANSITION_DEACTIVATE)
             assert len(node.leftover_processes()) == 1, "the capture process is gone"
         assert change(Transition.TRANSITION_CLEANUP)
@@ -231,10 +232,13 @@ def test_transitions_over_services_stop_and_start_the_messages(ros, recording):
 def test_the_simulated_camera_runs_and_leaves_nothing_behind(ros, rig_path):
     observer, domain_id = ros
     subscribe_to_all(observer)
+    there_before = set(Path("/dev/shm").iterdir())
     with NodeProcess(domain_id, {"source": "sim", "rig": str(rig_path)}) as node:
         assert observer.wait_for(lambda: len(observer.received["/depth"]) >= 3, START_S), node.log
+        own = node.shared_memory() - there_before
         assert node.stop(signal.SIGTERM) == 0
         assert node.leftover_processes() == []
+        assert not {segment for segment in own if segment.exists()}
         assert "Traceback" not in node.log
 
 

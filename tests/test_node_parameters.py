@@ -35,7 +35,7 @@ def test_configuration_file_is_current_and_holds_every_default():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim"),
+        ({"source": "camara"}, "source = 'camara': allowed is camera, file, network, sim, topic"),
         ({"estimator": "magic"}, "estimator = 'magic': allowed is "),
         ({"confidence_threshold": 1.5}, "confidence_threshold = 1.5: allowed is 0 to 1"),
         ({"confidence_threshold": float("nan")}, "confidence_threshold = nan: allowed is 0 to 1"),
@@ -43,6 +43,8 @@ def test_configuration_file_is_current_and_holds_every_default():
         ({"autostart": 1}, "autostart = 1: it must be a bool"),
         ({"camera_name": "left cam"}, "camera_name = 'left cam': use a letter"),
         ({"depth_encoding": "16uc1"}, "depth_encoding = '16uc1': allowed is 32FC1, 16UC1"),
+        ({"exposure_us": -1}, "exposure_us = -1: allowed is 0 to 1000000"),
+        ({"biases": "On=9/1"}, "biases: bias On=9/1: allowed is 0/0 to 7/255"),
         ({"points_stride": 0}, "points_stride = 0: allowed is 1 to 16"),
         ({"points_stride": 2.0}, "points_stride = 2.0: it must be an integer"),
         ({"points_stride": True}, "points_stride = True: it must be an integer"),

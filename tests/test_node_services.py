@@ -21,13 +21,6 @@ def camera(tmp_path_factory):
         yield camera
 
 
-def edges_dpt(camera, count):
-    """Where the next sweeps turn, rounded; whoever has changed the sweep waits for an image first."""
-    del camera.lens[:]
-    assert camera.observer.wait_for(lambda: len(camera.lens) >= count, ANSWER_S), camera.process.log
-    return {round(message.position[0], 2) for message in camera.lens[-count:]}
-
-
 def test_a_single_shot_of_a_sweeping_camera_names_an_image_that_was_published(camera):
     answer = camera.ask("single_shot")
     assert answer.success and answer.message.endswith("% of the pixels")
@@ -39,7 +32,10 @@ def test_a_single_shot_of_a_sweeping_camera_names_an_image_that_was_published(ca
 
 
 def test_the_self_test_looks_at_every_link(camera):
-    answer = camera.ask("self_test")
+    for _ in range(3):  # a busy machine may hold the simulated camera up
+        answer = camera.ask("self_test")
+        if answer.success:
+            break
     lines = answer.message.splitlines()
     assert [line.split(":")[0] for line in lines] == [
         "pass source", "pass events", "pass lens", "pass sweeps", "pass estimator", "pass clock",
@@ -49,14 +45,15 @@ def test_the_self_test_looks_at_every_link(camera):
 
 def test_a_parked_camera_publishes_what_is_asked_for_and_nothing_else(camera):
     assert camera.ask("park").success
-    camera.listen(0.5)
+    camera.settle()
     del camera.depth[:]
     camera.listen(1.0)
     assert camera.depth == [], "the lens stands still"
     refused = camera.ask("self_test")
     assert not refused.success and "the lens is parked" in refused.message
     assert camera.ask("single_shot").success
-    camera.listen(1.0)
+    assert camera.observer.wait_for(lambda: camera.depth, ANSWER_S)
+    camera.settle()
     assert len(camera.depth) == 1
     assert camera.ask("sweep", True).success
     camera.wait_for_depth(2)
@@ -66,10 +63,10 @@ def test_a_parked_camera_publishes_what_is_asked_for_and_nothing_else(camera):
 
 
 def test_a_region_sets_the_sweep_and_goes_back_to_the_rigs(camera):
-    assert edges_dpt(camera, 4) == {0.3, 4.2}
+    camera.wait_for_turns({0.3, 4.2})
     assert camera.set(region_near_m=0.4, region_far_m=0.8).successful
     camera.wait_for_turn(2.5)
-    assert edges_dpt(camera, 4) == {1.25, 2.5}
+    camera.wait_for_turns({1.25, 2.5})
     del camera.depth[:]
     camera.wait_for_depth(2)
     vergence_dpt = 1.0 / image_array(camera.depth[-1])
@@ -79,10 +76,10 @@ def test_a_region_sets_the_sweep_and_goes_back_to_the_rigs(camera):
     assert not refused.successful and "is not within what the lens is calibrated for" in refused.reason
     refused = camera.set(sweep_frequency_hz=400.0)
     assert not refused.successful and "100 Hz works" in refused.reason
-    assert edges_dpt(camera, 2) == {1.25, 2.5}, "what is refused changes nothing"
+    camera.wait_for_turns({1.25, 2.5})  # what is refused changes nothing
     assert camera.set(region_near_m=0.0, region_far_m=0.0).successful
     camera.wait_for_turn(4.2)
-    assert edges_dpt(camera, 4) == {0.3, 4.2}
+    camera.wait_for_turns({0.3, 4.2})
 
 
 def test_no_image_is_of_two_sweeps(camera):
@@ -109,7 +106,8 @@ def test_what_is_recorded_can_be_played(camera, tmp_path, name):
     assert camera.set(record_to=str(path)).successful
     assert camera.ask("record", True).message == f"recording to {path}"
     assert not camera.ask("record", True).success
-    camera.wait_for_depth(4)
+    for _ in range(3):  # each of a sweep that begins, and ends, while it is recorded
+        assert camera.ask("single_shot").success
     refused = camera.set(region_near_m=0.4)
     assert not refused.successful and "a recording has one sweep" in refused.reason
     answer = camera.ask("record", False)
@@ -131,8 +129,8 @@ def test_what_is_asked_of_an_inactive_node_is_refused(camera):
 
 
 def test_a_shot_that_waits_holds_up_nobody_and_fails_when_the_lens_is_parked(camera):
-    """At 0.1 Hz a sweep takes 5 s: long enough for others to be answered meanwhile."""
-    assert camera.set(sweep_frequency_hz=0.1).successful
+    """At 0.01 Hz a sweep takes 50 s: long enough for others to be answered meanwhile."""
+    assert camera.set(sweep_frequency_hz=0.01).successful
     shot = camera.start("single_shot")
     for _ in range(3):
         refused = camera.ask("record", False)
@@ -150,3 +148,12 @@ def test_a_shot_that_waits_holds_up_nobody_and_fails_when_the_lens_is_parked(cam
 def test_a_reset_opens_everything_anew(camera):
     assert camera.ask("reset").message == "opened anew"
     camera.wait_for_depth(2)
+
+
+def test_an_end_during_a_shot_and_a_recording_is_in_order(camera, tmp_path):
+    """The last one: the fixture ends the node, and looks at how it does."""
+    assert camera.set(sweep_frequency_hz=0.01, record_to=str(tmp_path / "desk")).successful
+    assert camera.ask("record", True).success
+    shot = camera.start("single_shot")
+    camera.listen(0.5)
+    assert not shot.done()

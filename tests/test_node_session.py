@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from edfv_ros.errors import SourceError
+from edfv_ros.errors import LensError, SourceError
+from edfv_ros.lens.driver import LensState
 from edfv_ros.nodes import depth_session
 from edfv_ros.nodes.depth_session import AtEnd, DepthSession, SessionState
 from edfv_ros.nodes.parameters import DepthParameters
@@ -63,6 +64,7 @@ class Bench:
         self.opened, self.recovered = threading.Semaphore(0), threading.Event()
         self.published = []
         self.is_unplugged = False
+        self.lens = None
         self.session = DepthSession(
             self.open,
             DepthParameters(),
@@ -389,3 +391,29 @@ def test_what_is_asked_of_a_stopped_session_fails_at_once():
         bench.session.start()
     with pytest.raises(SourceError, match="deactivated"):
         done(bench.session.sweep(True))
+
+
+def test_the_lens_is_asked_now_and_then_and_one_that_does_not_answer_is_left_alone(monkeypatch):
+    monkeypatch.setattr(depth_session, "LENS_CHECK_S", 0.01)
+
+    def wait_for(told):
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while bench.session.status.lens != told:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.005)
+
+    warm, hot = LensState(True, None, 40.0), LensState(True, None, 50.0)
+    with Bench() as bench:
+        bench.session.start()
+        assert bench.session.status.lens is None
+        bench.lens = SimpleNamespace(state=lambda: warm)
+        wait_for(warm)
+        bench.lens = SimpleNamespace(state=lambda: hot)
+        wait_for(hot)
+
+        def broken():
+            raise LensError("the lens went away")
+
+        bench.lens = SimpleNamespace(state=broken)
+        wait_for(None)
+        assert bench.session.status.state is SessionState.RUNNING

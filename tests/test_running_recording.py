@@ -170,7 +170,6 @@ pass_all(recording)
 deadline_s = time.monotonic() + 30.0
 while recording._writing._waiting_bytes and time.monotonic() < deadline_s:
     time.sleep(0.01)
-recording.on_packet(Packet(EVENTS[-1:]))
 print("written", flush=True)
 time.sleep(60.0)
 """

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from edfv_ros import __version__
-from edfv_ros.bench import crops, event_path, growth, hand_over, latency, networks, sweeps
+from edfv_ros.bench import crops, event_path, growth, hand_over, latency, networks, profile, rolling, sweeps
 from edfv_ros.bench.earlier import Earlier, read_earlier
 from edfv_ros.bench.made_up import RESOLUTIONS
 from edfv_ros.bench.picture import draw
@@ -37,6 +37,7 @@ def groups(*, gpu: bool) -> Mapping[str, Measure]:
         growth.NAME: growth.measure,
         **_at_each_resolution("sweep", hand_over.measure),
         **_at_each_resolution("latency", latency.measure),
+        rolling.NAME: rolling.measure,
         crops.NAME: crops.measure,
         sweeps.NAME: sweeps.measure,
         networks.NAME: networks.measure,
@@ -53,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--compare", type=Path, metavar="FILE", help="show the ratios of an earlier --json beside")
     parser.add_argument("--gpu", action="store_true", help="also count on the GPU, through CUDA")
+    parser.add_argument(
+        "--profile", action="store_true", help="say in words what this machine can do, and nothing else"
+    )
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     given = parser.parse_args(arguments)
     unknown = [name for name in given.groups if name not in known]
@@ -61,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     measured: list[Group] = []
     try:
+        if given.profile:
+            with progress.status("measuring"):
+                capabilities = list(profile.measure(quick=given.quick))
+            for line in profile.in_words(capabilities):
+                console.print(line, soft_wrap=True)
+            return 0
         earlier = Earlier({}) if given.compare is None else read_earlier(given.compare)
         if given.json is not None:
             check_file(given.json)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edfv_ros.bench.clock import resident_mib
 from edfv_ros.bench.made_up import random_events, rig_of, track_of
@@ -41,7 +42,7 @@ def measure(width_px: int, height_px: int, *, quick: bool, seconds: float = 20.0
     shrink = 8 if quick else 1
     rig = rig_of(width_px // shrink, height_px // shrink, frequency_hz=FREQUENCY_HZ)
     clock = _Clock(open_estimator(estimator, rig))
-    alone_ms = _alone_ms(rig, clock)
+    reference_ms = alone_ms(rig, clock, random_events(rig, _EVENTS_OF_TWO_SWEEPS, 2))
     clock.milliseconds.clear()
     totals_ms: list[float] = []
     inside_ms: list[float] = []
@@ -82,7 +83,7 @@ def measure(width_px: int, height_px: int, *, quick: bool, seconds: float = 20.0
         "of it: waiting, counting, closing": inside - estimate,
         "of it: estimator": estimate,
     }
-    rows = [Row(name, float(ms), "ms", float(ms) / alone_ms) for name, ms in in_ms.items()]
+    rows = [Row(name, float(ms), "ms", float(ms) / reference_ms) for name, ms in in_ms.items()]
     rows += [
         Row("depth images a second", (len(totals_ms) - 1) / max(stamps_s[-1] - stamps_s[0], 1e-6), "1/s"),
         Row("whole sweeps", statistics.sweeps, ""),
@@ -94,7 +95,7 @@ def measure(width_px: int, height_px: int, *, quick: bool, seconds: float = 20.0
         f"latency-{width_px}x{height_px}",
         f"live at {width_px} x {height_px}: {2 * FREQUENCY_HZ:g} sweeps and {EVENTS_PER_S * 1e-6:g} million events a "
         f"second, {estimator}",
-        f"the estimator alone, {alone_ms:.3g} ms",
+        f"the estimator alone, {reference_ms:.3g} ms",
         tuple(rows),
     )
 
@@ -113,18 +114,17 @@ class _Clock:
         return estimate
 
 
-def _alone_ms(rig: Rig, clock: _Clock) -> float:
-    """Median time of one estimate while nothing else runs, after one that warms up."""
+def alone_ms(rig: Rig, estimator: DepthEstimator, events: NDArray[np.void]) -> float:
+    """Median time of one estimate of a pair of sweeps while nothing else runs here, after one that warms up."""
     ring = VolumeRing(rig.bins, rig.camera.resolution)
-    events = random_events(rig, _EVENTS_OF_TWO_SWEEPS, 2)
     volumes = []
     for sweep in track_of(rig, 2).sweeps(rig.bins):
         ring.open(sweep)
         ring.accumulate(events)
         volumes.append(ring.close())
-    snapshot = SweepSnapshot(1, volumes[1], volumes[0], None)
+    clock = _Clock(estimator)
     for _ in range(_ALONE + 1):
-        clock.estimate(snapshot)
+        clock.estimate(SweepSnapshot(1, volumes[1], volumes[0], None))
     return float(np.median(clock.milliseconds[1:]))
 
 

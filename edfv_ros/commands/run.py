@@ -28,6 +28,9 @@ def run(
     sweeps: Annotated[
         str, typer.Option(metavar="N|A:B", help="The first N sweeps, or A up to but not including B.")
     ] = "",
+    rate: Annotated[
+        float, typer.Option(metavar="HZ", min=0.0, help="Depth images a second, between turning points too.")
+    ] = 0.0,
     correct_lag: Annotated[
         bool, typer.Option("--correct-lag", help="Take out the lag between lens and events that is found.")
     ] = False,
@@ -45,6 +48,9 @@ def run(
 
     The recording needs a rig (rig.yaml) and something that tells where the
     focus was: lens.csv, or a trigger at every turning point.
+
+    With --rate there is depth while a sweep runs, too, of the newest events at
+    every focus: depth_0003_1.npy after the first part of sweep 3.
 
     How far the events lag behind the focus is found by comparing up-sweeps
     with down-sweeps (docs/lenses.md); --correct-lag takes it out.
@@ -65,6 +71,7 @@ def run(
       edfv run sweep --out depth --estimator reversal
       edfv run events.aedat4 --rig rig.yaml --out depth
       edfv run sweep --out depth --bag sweep.mcap
+      edfv run sweep --out depth --rate 30
       edfv run sweep --out depth --estimator aligned_prior --prior prior.yaml
       edfv run sweep --out depth --estimator edpn_published --prior prior.yaml
                --model edpn_published.onnx
@@ -87,6 +94,7 @@ def run(
             prior=prior,
             model=model,
             bag=bag,
+            rate_hz=rate,
             correct_lag=correct_lag,
             on_progress=lambda fraction: progress.update(task, completed=fraction),
         )
@@ -110,7 +118,7 @@ def _print_report(report: "RunReport") -> None:
     for heading in ("events", "known", "ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for sweep in report.sweeps:
-        name = f"{sweep.index} {sweep.direction}"
+        name = f"{sweep.index}.{sweep.part} {sweep.direction}" if sweep.part else f"{sweep.index} {sweep.direction}"
         table.add_row(name, f"{sweep.events:,}", f"{sweep.known:.0%}", f"{sweep.latency_ms:.0f}")
     console.print(table)
     if report.mean_metrics is not None:

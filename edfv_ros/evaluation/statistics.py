@@ -15,10 +15,10 @@ from edfv_ros.evaluation.metrics import SUPPORTED_EVENTS
 from edfv_ros.evaluation.noise_floor import NoiseFloor
 from edfv_ros.events import open_source
 from edfv_ros.events.types import BAG_SUFFIX, Packet, SourceInfo, timestamps_us
-from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.lens.sweep import FocusSweep, is_pair
 from edfv_ros.lens.sync import open_sweeps
 from edfv_ros.optics import VergenceBins
-from edfv_ros.pipeline_assembly import UNCOVERED_RATIO, is_pair
+from edfv_ros.pipeline_assembly import UNCOVERED_RATIO
 from edfv_ros.recording import (
     RecordingFiles,
     check_resolution,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edfv_ros.optics import VergenceBins
 
 _ROUNDING_US = 1e-6  # of an edge that is crossed at a whole microsecond
+_ADJACENT_RATIO = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,3 +63,9 @@ class FocusSweep:
         else:
             times = np.interp(bins.edges_dpt, self.vergence_dpt[::-1], elapsed_us[::-1])[::-1]
         return np.int64(base_us) + np.ceil(times - _ROUNDING_US).astype(np.int64)
+
+
+def is_pair(before: FocusSweep, after: FocusSweep) -> bool:
+    """Whether two sweeps run in opposite directions, one right after the other."""
+    gap_us = after.start_us - before.end_us
+    return before.direction != after.direction and gap_us <= _ADJACENT_RATIO * (after.end_us - after.start_us)

@@ -171,7 +171,8 @@ def open_sweeps(
         if driver is None:
             raise LensError(
                 f"{recording or 'this source'}: sweep.sync = telemetry needs the lens itself to report its focus: "
-                f"use a live source with lens.port set, or put the recorded focus beside the events as {LENS_NAME}"
+                f"use a live source with lens.port (or the parameter lens_topic) set, or put the recorded focus beside "
+                f"the events as {LENS_NAME}"
             )
         return TelemetrySweeps(rig, driver)
     if track_path is None or not track_path.exists():

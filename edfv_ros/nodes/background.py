@@ -1,10 +1,13 @@
-"""Work that takes its time, awaited by a callback that must not hold up the executor."""
+"""Work that takes its time, awaited by callbacks that must not hold up the executor."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.task import Future
@@ -12,22 +15,36 @@ from rclpy.task import Future
 T = TypeVar("T")
 
 
-async def in_background(node: Node, work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread of its own; other callbacks of the node run meanwhile.
+class Background:
+    """Runs work in threads and brings what comes of it back into the node's executor.
 
-    Await it in a callback of a reentrant group, of a node that an executor spins. What ``work`` raises comes out here.
+    Args:
+        node: whose callbacks wait; somebody spins it.
     """
-    future = Future(executor=node.executor)
-    future.add_done_callback(lambda _: None)  # only a future with a callback wakes the executor when it is done
 
-    def run() -> None:
-        with suppress(InvalidHandle):  # the executor has been shut down, and nobody waits any more
-            try:
-                result = work()
-            except Exception as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+    def __init__(self, node: Node) -> None:
+        self._finished: deque[Callable[[], None]] = deque()
+        self._wake = node.create_guard_condition(self._deliver, ReentrantCallbackGroup())
 
-    threading.Thread(target=run, name="service", daemon=True).start()
-    return await future
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in a thread of its own; other callbacks of the node run meanwhile.
+
+        Await it in a callback of a reentrant group. What ``work`` raises comes out here. Where the node ends first,
+        nothing comes.
+        """
+        future = Future()
+        threading.Thread(target=self._work, args=(work, future), name="service", daemon=True).start()
+        return await future
+
+    def _work(self, work: Callable[[], T], future: Future) -> None:
+        try:
+            self._finished.append(partial(future.set_result, work()))
+        except Exception as error:
+            self._finished.append(partial(future.set_exception, error))
+        with suppress(InvalidHandle):  # the node is gone, and nobody waits
+            self._wake.trigger()
+
+    def _deliver(self) -> None:
+        """In the executor, which looks after those that wait when this has returned."""
+        while self._finished:
+            self._finished.popleft()()

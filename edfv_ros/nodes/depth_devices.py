@@ -8,12 +8,16 @@ from typing import Protocol
 from edfv_ros.depth import DepthEstimator, check_streams, open_estimator
 from edfv_ros.errors import EdfvError
 from edfv_ros.events import Capture, Packet
+from edfv_ros.events.source import PacketReader
 from edfv_ros.lens.driver import LensDriver
 from edfv_ros.lens.noted import NotedSweeps
 from edfv_ros.lens.plan import plan_of
+from edfv_ros.lens.reports import FocusReports
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sweeping import park, start_sweeping
 from edfv_ros.lens.sync import SweepSource, open_sweeps
+from edfv_ros.lens.telemetry import TelemetrySweeps
+from edfv_ros.nodes.input_topics import InputTopics
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.pipeline import DepthOutput, DepthPipeline
 from edfv_ros.rig import Rig
@@ -44,6 +48,7 @@ class DepthDevices:
         recording: folder of the sweep recording, None for live sources.
         lens: the open lens; None where nobody here drives it.
         tap: is shown what the pipelines read.
+        topics: where events come from in ROS; None where they come from elsewhere.
     """
 
     rig: Rig
@@ -51,6 +56,7 @@ class DepthDevices:
     recording: Path | None
     lens: LensDriver | None
     tap: Tap
+    topics: InputTopics | None = None
 
     def make_pipeline(self, parameters: DepthParameters, on_depth: OnDepth) -> DepthPipeline:
         """Make a pipeline, ready to be started; may take a second. One pipeline at a time may run.
@@ -61,13 +67,15 @@ class DepthDevices:
             EdfvError: the parameters ask for something that cannot be.
         """
         rig = self.check(parameters)
+        reports = FocusReports()
         return DepthPipeline(
             rig,
-            partial(self._open_capture, parameters),
-            partial(self._open_sweeps, rig),
+            partial(self._open_capture, parameters, reports),
+            partial(self._open_sweeps, rig, reports),
             make_estimator(parameters, rig),
             on_depth,
             device=parameters.device,
+            rate_hz=parameters.depth_rate_hz,
             correct_lag=parameters.correct_lag,
             on_packet=self.tap.on_packet,
         )
@@ -92,9 +100,9 @@ class DepthDevices:
         if self.lens is not None:
             park(self.lens, self.rig)
 
-    def _open_capture(self, parameters: DepthParameters) -> Capture:
+    def _open_capture(self, parameters: DepthParameters, reports: FocusReports) -> PacketReader:
         """Called by the pipeline; a source that lacks what the estimator looks at is closed again."""
-        capture = Capture(self.uri, real_time=self.recording is not None)
+        capture = self._capture(reports)
         try:
             prior = parameter_path(parameters.prior)
             check_streams(parameters.estimator, capture.info.streams, self.uri, prior=prior)
@@ -103,8 +111,18 @@ class DepthDevices:
             raise
         return capture
 
-    def _open_sweeps(self, rig: Rig) -> SweepSource:
+    def _capture(self, reports: FocusReports) -> PacketReader:
+        if self.topics is None:
+            return Capture(self.uri, real_time=self.recording is not None)
+        from edfv_ros.nodes.topic_capture import TopicCapture  # only here is there ROS below the nodes
+
+        return TopicCapture(self.topics, self.rig.camera, reports)
+
+    def _open_sweeps(self, rig: Rig, reports: FocusReports) -> SweepSource:
         """Called by the pipeline once events are being read."""
+        if self.topics is not None and self.topics.lens:
+            advice = f"{self.topics.lens} must carry the joint focus in dioptres, with time stamps"
+            return NotedSweeps(TelemetrySweeps(rig, reports, advice=advice), self.tap.on_sweep)
         if self.lens is not None:
             start_sweeping(self.lens, rig)
         return NotedSweeps(open_sweeps(rig, self.recording, self.lens), self.tap.on_sweep)

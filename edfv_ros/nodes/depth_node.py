@@ -11,11 +11,13 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from edfv_ros.errors import EdfvError
+from edfv_ros.nodes.background import Background
 from edfv_ros.nodes.declaration import declare_parameters, read_parameters
 from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup, prepare
 from edfv_ros.nodes.depth_topics import DepthTopics
 from edfv_ros.nodes.diagnostics import DIAGNOSTICS_PERIOD_S, DepthDiagnostics
+from edfv_ros.nodes.input_topics import input_topics
 from edfv_ros.nodes.measure_action import MeasureAction
 from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.nodes.parameters import FIELDS, DepthParameters, ParameterError, rules
@@ -46,13 +48,15 @@ class DepthNode(CancellableNode):
         self._problem = ""
         self._ending = False
         self._setup: DepthSetup | None = None
+        self._next_setup: DepthSetup | None = None  # between the check of parameters and their adoption
         self._session: DepthSession | None = None
         self._topics = DepthTopics(self)
         self._frames = StaticFrames(self)
         self._recording = RunningRecording(on_error=self._report)
         self._operations = DepthOperations(self._recording)
-        DepthServices(self, self._operations, self._describe)
-        self._measure_action = MeasureAction(self, self._operations, self._messages)
+        background = Background(self)
+        DepthServices(self, background, self._operations, self._describe)
+        self._measure_action = MeasureAction(self, background, self._operations, self._messages)
         self._diagnostics = DepthDiagnostics(self.get_fully_qualified_name())
         self._diagnostics_publisher = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
@@ -123,7 +127,8 @@ class DepthNode(CancellableNode):
 
     def _configure(self) -> None:
         self._depth_parameters = read_parameters(self)
-        self._setup = prepare(self._depth_parameters)
+        topics = input_topics(self._depth_parameters, self.get_name(), self.get_namespace(), self.resolve_topic_name)
+        self._setup = prepare(self._depth_parameters, topics)
         self._operations.adopt(self._depth_parameters)
         camera = self._setup.rig.camera
         self._topics.configure(camera)
@@ -190,6 +195,7 @@ class DepthNode(CancellableNode):
                     what = "is read when the node is configured: deactivate and clean up the node first"
                     raise ParameterError(f"{fixed[0]} {what}")
                 parameters.require_bin(self._setup.rig.bins.count)
+                self._next_setup = self._setup.adopting(parameters)
             self._operations.check(self._depth_parameters, parameters)
         except EdfvError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -197,6 +203,8 @@ class DepthNode(CancellableNode):
 
     def _adopt_parameters(self, changes: list[Parameter]) -> None:
         self._depth_parameters = read_parameters(self)
+        if self._setup is not None:
+            self._setup = self._next_setup
         self._operations.adopt(self._depth_parameters)
 
     # Messages

@@ -8,14 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
 
-from edfv_ros.errors import EdfvError, SourceError
+from edfv_ros.errors import EdfvError, LensError, SourceError
 from edfv_ros.events import SourceInfo
-from edfv_ros.lens.driver import LensDriver
+from edfv_ros.lens.driver import LensDriver, LensState
 from edfv_ros.nodes.depth_devices import OnDepth, needs_new_pipeline
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.shot import Shot, ShotError
@@ -23,6 +23,7 @@ from edfv_ros.pipeline import DepthOutput, DepthPipeline, PipelineStatistics
 from edfv_ros.rig import Rig
 
 PIPELINE_CHECK_S = 0.1
+LENS_CHECK_S = 5.0  # a question takes the lens a moment that its set points would have had
 OPEN_CHECK_S = 0.02
 OPEN_TIMEOUT_S = 30.0
 FIRST_PAUSE_S = 0.5
@@ -59,6 +60,7 @@ class SessionStatus:
         reconnects: how often it was started again after an error.
         statistics: of the pipeline now running or the last one; None before the first.
         opened_s: when that pipeline was opened, on the monotonic clock; tells pipelines apart.
+        lens: what the lens said of itself within the last LENS_CHECK_S; None where nobody here drives one.
     """
 
     state: SessionState
@@ -66,6 +68,7 @@ class SessionStatus:
     reconnects: int
     statistics: PipelineStatistics | None
     opened_s: float
+    lens: LensState | None = None
 
 
 class Devices(Protocol):
@@ -158,6 +161,7 @@ class DepthSession:
         self._reported = ""
         self._pause_s = 0.0
         self._retry_at_s = 0.0
+        self._lens_check_s = 0.0
         self._thread = threading.Thread(target=self._watch, name="depth session")
 
     @property
@@ -299,6 +303,18 @@ class DepthSession:
             self._changed.clear()
             if not self._stopping.is_set():
                 self._step()
+                self._look_at_lens()
+
+    def _look_at_lens(self) -> None:
+        """Ask for its temperature and complaints; one that does not answer is the pipeline's to notice."""
+        if time.monotonic() < self._lens_check_s:
+            return
+        self._lens_check_s = time.monotonic() + LENS_CHECK_S
+        lens, state = self.lens, None
+        if lens is not None:
+            with suppress(LensError):
+                state = lens.state()
+        self._status = replace(self._status, lens=state)
 
     def _step(self) -> None:
         """Do what was asked for, or look after the pipeline."""

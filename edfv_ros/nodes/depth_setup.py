@@ -8,16 +8,20 @@ from pathlib import Path
 from edfv_ros.depth.onnx_session import OpenedNetwork, opened_networks
 from edfv_ros.errors import EdfvError, RigError
 from edfv_ros.events.addresses import parse_address
+from edfv_ros.events.camera_settings import CameraSettings
 from edfv_ros.lens.plan import check_plan, plan_of
 from edfv_ros.lens.response import response_of
 from edfv_ros.lens.sweeping import borrowed_lens
 from edfv_ros.nodes.depth_devices import DepthDevices, Tap, make_estimator, parameter_path, rig_for
 from edfv_ros.nodes.depth_session import AtEnd
+from edfv_ros.nodes.input_topics import InputTopics
 from edfv_ros.nodes.parameters import DepthParameters
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 from edfv_ros.recording import open_recording
 from edfv_ros.rig import Rig, load_rig
 from edfv_ros.share import config_file
+
+_OF_ESTIMATOR = ("estimator", "prior", "model")
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class DepthSetup:
         uri: where events come from; empty where the simulated camera will say.
         recording: folder of the sweep recording, None for live sources.
         networks: that the estimator needs, and where they run.
+        topics: with source topic, where events come from.
     """
 
     parameters: DepthParameters
@@ -39,6 +44,7 @@ class DepthSetup:
     uri: str
     recording: Path | None
     networks: tuple[OpenedNetwork, ...] = ()
+    topics: InputTopics | None = None
 
     @property
     def source_name(self) -> str:
@@ -48,7 +54,7 @@ class DepthSetup:
     @property
     def drives_lens(self) -> bool:
         """Whether the lens is this node's to drive."""
-        if self.recording is not None:
+        if self.recording is not None or (self.topics is not None and self.topics.lens):
             return False
         return bool(self.rig.lens.port) or self.parameters.source == "sim"
 
@@ -76,7 +82,27 @@ class DepthSetup:
             simulated = stack.enter_context(SimulatedCamera(arguments, cancelled=cancelled))
             uri, rig = simulated.uri, _with_lens_port(rig, simulated.lens_port)
         lens = stack.enter_context(borrowed_lens(rig)) if self.drives_lens else None
-        return DepthDevices(rig, uri, self.recording, lens, tap)
+        return DepthDevices(rig, uri, self.recording, lens, tap, self.topics)
+
+    def adopting(self, parameters: DepthParameters) -> "DepthSetup":
+        """The same with parameters that have changed at runtime.
+
+        Raises:
+            EdfvError: they ask for an estimator that cannot be had.
+        """
+        if any(getattr(parameters, name) != getattr(self.parameters, name) for name in _OF_ESTIMATOR):
+            return self.with_estimator(parameters)
+        return replace(self, parameters=parameters)
+
+    def with_estimator(self, parameters: DepthParameters) -> "DepthSetup":
+        """The same with the estimator of other parameters, which is tried; may take a second.
+
+        Raises:
+            EdfvError: there is no such estimator, or a file of it cannot be used.
+        """
+        with opened_networks() as networks:
+            make_estimator(parameters, self.check_sweep(parameters))
+        return replace(self, parameters=parameters, networks=tuple(networks))
 
     def check_sweep(self, parameters: DepthParameters) -> Rig:
         """The rig with the sweep that the parameters ask for, as far as can be told without asking the lens.
@@ -94,7 +120,8 @@ class DepthSetup:
                 "this node does not drive the lens, so it cannot change its sweep: set lens.port in the rig file, or "
                 "leave region and sweep_frequency_hz at 0"
             )
-        check_plan(plan_of(rig), response_of(rig))
+        driven = _with_lens_port(rig, "") if self.parameters.source == "sim" else rig
+        check_plan(plan_of(driven), response_of(driven))
         return rig
 
 
@@ -102,8 +129,12 @@ def _with_lens_port(rig: Rig, port: str) -> Rig:
     return rig.model_copy(update={"lens": rig.lens.model_copy(update={"driver": "virtual", "port": port})})
 
 
-def prepare(parameters: DepthParameters) -> DepthSetup:
+def prepare(parameters: DepthParameters, topics: InputTopics | None = None) -> DepthSetup:
     """Check parameters, rig, path, estimator and GPU; open no camera and no lens.
+
+    Args:
+        parameters: what the user asked for.
+        topics: with source topic, where events come from.
 
     Raises:
         EdfvError: one of them is missing or wrong.
@@ -125,14 +156,15 @@ def prepare(parameters: DepthParameters) -> DepthSetup:
     if parameters.source == "network":
         uri = str(parse_address(parameters.path))
     if parameters.source == "camera":
-        uri = f"camera:{parameters.path or rig.camera.serial}"
+        serial = parameters.path or rig.camera.serial
+        uri = CameraSettings(serial, parameters.exposure_us, parameters.biases).uri
+    if topics is not None:
+        uri = topics.events
     if parameters.camera_name:
         camera = rig.camera.model_copy(update={"name": parameters.camera_name})
         rig = rig.model_copy(update={"camera": camera})
-    setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording)
-    with opened_networks() as networks:  # fails now where it would later, and leaves tables behind
-        make_estimator(parameters, setup.check_sweep(parameters))
-    return replace(setup, networks=tuple(networks))
+    setup = DepthSetup(parameters, rig, rig_path or Path(), uri, recording, topics=topics)
+    return setup.with_estimator(parameters)  # fails now where it would later, and leaves tables behind
 
 
 def _require_device(device: str) -> None:

@@ -9,7 +9,7 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
 from edfv_ros.errors import EdfvError
-from edfv_ros.nodes.background import in_background
+from edfv_ros.nodes.background import Background
 from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.nodes.sweep_messages import SweepMessages
 
@@ -29,6 +29,7 @@ class MeasureAction:
 
     Args:
         node: whose action it is.
+        background: of the node.
         operations: take the image.
         messages: of an image.
     """
@@ -36,10 +37,12 @@ class MeasureAction:
     def __init__(
         self,
         node: Node,
+        background: Background,
         operations: DepthOperations,
         messages: "Callable[[DepthOutput], SweepMessages | None]",
     ) -> None:
         self._node = node
+        self._background = background
         self._operations = operations
         self._messages = messages
         self._server: ActionServer | None = None
@@ -66,7 +69,7 @@ class MeasureAction:
     async def _execute(self, goal: Any) -> Any:
         result = MeasureDepth.Result()
         try:
-            output = await in_background(self._node, lambda: self._take(goal))
+            output = await self._background.run(lambda: self._take(goal))
             self._fill(result, output)
         except EdfvError as error:
             result.message = str(error)

@@ -6,9 +6,10 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 
+from edfv_ros.depth import check_streams
 from edfv_ros.doctor import Check
 from edfv_ros.errors import EdfvError, OutputError
-from edfv_ros.nodes.depth_devices import needs_new_pipeline
+from edfv_ros.nodes.depth_devices import needs_new_pipeline, parameter_path
 from edfv_ros.nodes.depth_session import DepthSession
 from edfv_ros.nodes.depth_setup import DepthSetup
 from edfv_ros.nodes.parameters import DepthParameters
@@ -57,7 +58,8 @@ class DepthOperations:
         """Check that a change of parameters can be made while the node is active; returns at once.
 
         Raises:
-            EdfvError: the lens cannot follow the sweep, or a recording in progress would get two sweeps.
+            EdfvError: the lens cannot follow the sweep, the source has not what the estimator needs, or a recording in
+                progress would get two sweeps.
         """
         active = self._active
         if active is None or not needs_new_pipeline(before, after):
@@ -65,9 +67,12 @@ class DepthOperations:
         setup, session = active
         setup.check_sweep(after)
         session.check(after)
+        info = session.source_info
+        if info is not None:
+            check_streams(after.estimator, info.streams, setup.source_name, prior=parameter_path(after.prior))
         recording = self._recording.status
         if recording is not None and not recording.error:
-            raise OutputError(f"a recording has one sweep: stop the one to {recording.path} first")
+            raise OutputError(f"a recording has one sweep and estimator: stop the one to {recording.path} first")
 
     def adopt(self, parameters: DepthParameters) -> None:
         """Go on with these, which have been checked."""

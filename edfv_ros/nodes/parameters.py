@@ -17,9 +17,10 @@ from typing import Any
 
 from edfv_ros.depth import ESTIMATORS, estimators_with
 from edfv_ros.depth.temporal_filter import MAX_STRENGTH
-from edfv_ros.errors import EdfvError
+from edfv_ros.errors import EdfvError, SourceError
+from edfv_ros.events.camera_settings import MAX_EXPOSURE_US, parse_biases
 
-SOURCES = ("camera", "file", "network", "sim")
+SOURCES = ("camera", "file", "network", "sim", "topic")
 DEVICES = ("cpu", "cuda")
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 FRAME_NAME_PATTERN = re.compile("[A-Za-z][A-Za-z0-9_]*")
@@ -44,7 +45,7 @@ class ParameterRules:
         """The allowed values in words, empty where any value of the type will do."""
         if self.choices:
             return ", ".join(self.choices)
-        return "" if self.minimum is None else f"{self.minimum:g} to {self.maximum:g}"
+        return "" if self.minimum is None else f"{self.minimum:g} to {self.maximum:.7g}"
 
 
 def _parameter(default: Any, description: str, **rules: Any) -> Any:
@@ -64,27 +65,57 @@ class DepthParameters:
         "For source file: a sweep recording (a folder or its .aedat4). For source network: the stream, "
         "tcp://HOST:PORT or unix:///PATH. For source camera: a serial number, empty for the one in the rig file.",
     )
+    events_topic: str = _parameter(
+        "event_camera/events",
+        "For source topic: event_camera_msgs/EventPacket of the camera's driver. Encodings mono, libcaer and trigger; "
+        "evt3 and libcaer_cmp where event_camera_py is installed (docs/ros.md).",
+    )
+    triggers_topic: str = _parameter(
+        "",
+        "For source topic: event_camera_msgs/EventPacket of the trigger edges, where the driver does not send them "
+        "among the events.",
+    )
+    lens_topic: str = _parameter(
+        "",
+        "For source topic: sensor_msgs/JointState of the lens's driver, with the set point in dioptres as position of "
+        "a joint named focus. Empty takes the lens at lens.port of the rig file, or trigger edges.",
+    )
+    guide_topic: str = _parameter(
+        "", "For source topic: sensor_msgs/Image of the same camera, in whose edges depth is filled in."
+    )
     camera_name: str = _parameter(
         "", "Name of the camera in frame ids (NAME_link, NAME_optical_frame). Empty takes the rig file's."
     )
-    estimator: str = _parameter("edpn", "How depth is estimated from the focus volume.", choices=tuple(ESTIMATORS))
+    estimator: str = _parameter(
+        "edpn", "How depth is estimated from the focus volume.", runtime=True, choices=tuple(ESTIMATORS)
+    )
     prior: str = _parameter(
         "",
         f"For estimator {' or '.join(estimators_with('prior'))}: path of the prior file, which names a monocular depth "
         "network (ONNX) and how to use it.",
+        runtime=True,
     )
     model: str = _parameter(
         "",
         f"For estimator {' or '.join(estimators_with('model'))}: path of the network (ONNX). Empty takes the one that "
         "comes with the estimator, where one does.",
+        runtime=True,
     )
     device: str = _parameter(
         "cpu", "Where events become focus volumes; cuda needs an NVIDIA GPU and the gpu extra.", choices=DEVICES
+    )
+    depth_rate_hz: float = _parameter(
+        0.0,
+        "Depth images a second: where sweeps are fewer, depth is also given while they run, of the newest events at "
+        "every focus; 0 for one a sweep.",
+        minimum=0.0,
+        maximum=1e3,
     )
     correct_lag: bool = _parameter(
         False,
         "Take out the lag between lens and events that comparing up-sweeps with down-sweeps shows (docs/lenses.md). "
         "It is found and told in the diagnostics in any case.",
+        runtime=True,
     )
     autostart: bool = _parameter(
         True,
@@ -139,6 +170,18 @@ class DepthParameters:
         minimum=0.0,
         maximum=MAX_STRENGTH,
     )
+    exposure_us: int = _parameter(
+        0,
+        "For source camera: exposure of its frames in microseconds; 0 leaves it to the camera.",
+        minimum=0,
+        maximum=MAX_EXPOSURE_US,
+    )
+    biases: str = _parameter(
+        "",
+        "For source camera: biases of the event pixels, NAME=COARSE/FINE (DAVIS346; NAME as in dv-processing's "
+        "Davis346BiasCF: On, Off, Diff, Refractory, Photoreceptor ...) or ContrastThresholdOn=N and "
+        "ContrastThresholdOff=N (DVXplorer), separated by spaces. Empty leaves them as they are.",
+    )
     depth_encoding: str = _parameter(
         "32FC1",
         "Encoding of depth (REP 118): metres as 32FC1, or whole millimetres as 16UC1, in which 0 is whatever is no "
@@ -172,6 +215,10 @@ class DepthParameters:
         for name, value in values.items():
             check_value(name, value)
         parameters = cls(**values)
+        try:
+            parse_biases(parameters.biases)
+        except SourceError as error:
+            raise ParameterError(f"biases: {error}") from None
         if parameters.region_far_m and parameters.region_far_m <= parameters.region_near_m:
             raise ParameterError(
                 f"region_far_m = {parameters.region_far_m:g} must be above region_near_m = "

@@ -10,7 +10,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from edfv_ros.doctor import Check
 from edfv_ros.errors import EdfvError
-from edfv_ros.nodes.background import in_background
+from edfv_ros.nodes.background import Background
 from edfv_ros.nodes.operations import DepthOperations
 from edfv_ros.pipeline import DepthOutput
 
@@ -22,12 +22,16 @@ class DepthServices:
 
     Args:
         node: whose services they are.
+        background: of the node.
         operations: what they do.
         describe: of an image that was published, for the answer.
     """
 
-    def __init__(self, node: Node, operations: DepthOperations, describe: Callable[[DepthOutput], str]) -> None:
+    def __init__(
+        self, node: Node, background: Background, operations: DepthOperations, describe: Callable[[DepthOutput], str]
+    ) -> None:
         self._node = node
+        self._background = background
         switches = {"sweep": operations.sweep, "record": operations.record}
         triggers: dict[str, Callable[[], Answer]] = {
             "single_shot": lambda: (True, describe(operations.take_image())),
@@ -53,7 +57,7 @@ class DepthServices:
 
     async def _answer(self, work: Callable[[], Answer], response: Any) -> Any:
         try:
-            response.success, response.message = await in_background(self._node, work)
+            response.success, response.message = await self._background.run(work)
         except EdfvError as error:
             response.success, response.message = False, str(error)
         except Exception as error:  # rclpy would end the node

@@ -16,7 +16,9 @@ from edfv_ros.rig import Rig
 from edfv_ros.rig.rays import pixel_rays
 
 REPORT_NAME = "report.json"
-_OWN_NAMES = re.compile(r"(depth|confidence)_\d{4,}\.npy|depth_\d{4,}\.png|points_\d{4,}\.ply|report\.json")
+_OWN_NAMES = re.compile(
+    r"(depth|confidence)_\d{4,}(_\d+)?\.npy|depth_\d{4,}(_\d+)?\.png|points_\d{4,}(_\d+)?\.ply|report\.json"
+)
 
 
 class RunFolder:
@@ -45,17 +47,22 @@ class RunFolder:
                 f"{path}: holds results of an earlier run ({earlier[0].name}): add --overwrite or name another folder"
             )
 
-    def write_sweep(self, index: int, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+    def write_sweep(
+        self, index: int, depth_m: NDArray[np.float32], confidence: NDArray[np.float32], *, part: int = 0
+    ) -> None:
         """Write the four files of sweep ``index`` from float32 [H, W] depth (metres, NaN unknown) and confidence.
+
+        Depth after a ``part`` of the sweep has the part's number behind that of the sweep: ``depth_0003_1.npy``.
 
         Raises:
             OutputError: a file cannot be written.
         """
         self._begin()
-        self._save_array(f"depth_{index:04d}.npy", depth_m)
-        self._save_array(f"confidence_{index:04d}.npy", confidence)
-        save_png(depth_picture(depth_m, self._bins), self.path / f"depth_{index:04d}.png")
-        save_point_cloud(self.path / f"points_{index:04d}.ply", depth_m, confidence, self._rays)
+        name = f"{index:04d}_{part}" if part else f"{index:04d}"
+        self._save_array(f"depth_{name}.npy", depth_m)
+        self._save_array(f"confidence_{name}.npy", confidence)
+        save_png(depth_picture(depth_m, self._bins), self.path / f"depth_{name}.png")
+        save_point_cloud(self.path / f"points_{name}.ply", depth_m, confidence, self._rays)
 
     def write_report(self, report: Any) -> None:
         """Write ``report.json`` from a dataclass or a mapping; numbers that are not finite become null.

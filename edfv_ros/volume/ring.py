@@ -62,12 +62,15 @@ class SweepSnapshot:
         latest: the sweep to estimate depth for.
         opposite: the nearest sweep in time that ran in the other direction, if there is one.
         frame: the newest intensity image exposed during these sweeps, if the camera has one.
+        part: 0 for a whole sweep. While sweep ``index`` still ran, how many of its parts were over: ``latest`` holds
+            these, and for its other bins what the last sweep of that direction gave.
     """
 
     index: int
     latest: SweepVolume
     opposite: SweepVolume | None
     frame: Frame | None
+    part: int = 0
 
     @property
     def volumes(self) -> tuple[SweepVolume, ...]:
@@ -95,13 +98,24 @@ class VolumeRing:
         resolution: sensor width and height in pixels.
         slots: volumes kept; two held by the estimator, two waiting for it and one being filled need five.
         device: ``cpu``, or a torch device such as ``cuda``.
+        parts: equal parts of a sweep after each of which depth may be asked for (:meth:`joined`); that takes three
+            slots more.
     """
 
-    def __init__(self, bins: VergenceBins, resolution: tuple[int, int], slots: int = 6, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        bins: VergenceBins,
+        resolution: tuple[int, int],
+        slots: int = 6,
+        device: str = "cpu",
+        parts: int = 1,
+    ) -> None:
         self.bins = bins
         self.resolution = resolution
+        self.parts = parts
+        self._device = device
         # taken and given back by different threads; a deque's ends are safe
-        self._free = deque(make_slot(bins.count, *resolution, device) for _ in range(slots))
+        self._free = deque(self.new_slot() for _ in range(slots if parts == 1 else slots + 3))
         self._slot: Slot | None = None
         self._sweep: FocusSweep | None = None
         self._edge_times_us = np.empty(0, np.int64)
@@ -136,11 +150,34 @@ class VolumeRing:
         """End the open sweep and hand its volume out, held once."""
         assert self._slot is not None and self._sweep is not None, "no sweep is open"
         slot, self._slot = self._slot, None
+        return self._handed_out(slot, self._sweep, self._events)
+
+    def new_slot(self) -> Slot:
+        """A slot of the same kind, which is not one of the ring's."""
+        return make_slot(self.bins.count, *self.resolution, self._device, self.parts)
+
+    def joined(self, first: Slot, second: Slot, cut: int, sweep: FocusSweep) -> SweepVolume | None:
+        """Copy the parts of two sweeps into one volume, held once; None where every slot is still held.
+
+        Args:
+            first: gives the parts before ``cut``, counted in order of vergence.
+            second: gives the others.
+            cut: 0 to ``parts``.
+            sweep: what the volume is to be taken for.
+        """
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            return None
+        slot.join((first, second), cut)
+        return self._handed_out(slot, sweep, int(slot.event_count().sum()))
+
+    def _handed_out(self, slot: Slot, sweep: FocusSweep, events: int) -> SweepVolume:
         hot = hot_pixels(slot.event_count())
         hot_count = int(np.count_nonzero(hot))
         if hot_count:
             slot.suppress(hot)
-        return SweepVolume(slot, self._sweep, self._events, hot_count, self._free.append)
+        return SweepVolume(slot, sweep, events, hot_count, self._free.append)
 
     def discard(self) -> None:
         """Drop the open sweep, if there is one."""

@@ -105,7 +105,7 @@ class HostSlot:
             (first, slice(0, cut_bin), slice(0, cut)),
             (second, slice(cut_bin, bins), slice(cut, parts)),
         ):
-            sweep._settle()
+            sweep._settle_bins(of_bins)
             self._counts[of_bins] = sweep._counts[of_bins]
             self._totals[of_parts] = sweep._totals[of_parts]
         self._open_bin = -1
@@ -117,14 +117,19 @@ class HostSlot:
         """Make the arrays tell all that was added; nothing is left to do where a sweep has been closed."""
         if self._complete:
             return
-        close_bin(self._open_bin, self._direction, self._tile, *self._planes)
-        self._open_bin = -1
-        for b in np.flatnonzero(~self._written):
-            self._counts[b] = 0
-        self._written.fill(True)
+        self._settle_bins(slice(0, len(self._counts)))
         if len(self._totals) > 1:
             np.minimum(self._totals.sum(0, dtype=np.uint32), EVENT_COUNT_MAX, out=self._event_count, casting="unsafe")
         self._complete = True
+
+    def _settle_bins(self, bins: slice) -> None:
+        """Make the planes of some bins tell all that was added, and the number of events of their parts."""
+        if bins.start <= self._open_bin < bins.stop:
+            close_bin(self._open_bin, self._direction, self._tile, *self._planes)
+            self._open_bin = -1
+        for b in bins.start + np.flatnonzero(~self._written[bins]):
+            self._counts[b] = 0
+        self._written[bins] = True
 
 
 def first_bin_of_part(part: int, parts: int, bins: int) -> int:
