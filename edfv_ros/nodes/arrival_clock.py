@@ -22,10 +22,11 @@ class ArrivalClock:
     """Brings a camera's time stamps to the host's clock.
 
     The drivers stamp a packet with the host's time when it arrived, and the camera stamps the events. What lies
-    between is the delay, never negative, and the difference between the clocks. The packets that were quickest, one in
-    half a second, tell the difference (with the shortest delay in it, which nobody can see); the clock model makes
-    offset and drift of them. Times follow that so slowly, by a thousandth at most, that intervals stay the camera's.
-    Where a camera's packets are stamped with its own time, times stay as they are.
+    between the last of them and the arrival is the delay, never negative, and the difference between the clocks. The
+    packets that were quickest, one in half a second, tell the difference (with the shortest delay in it, which nobody
+    can see); the clock model makes offset and drift of them. Times follow that so slowly, by a thousandth at most, that
+    intervals stay the camera's. Where packets are stamped with the time of their first event, nothing is known of
+    their arrival, and times stay as they are.
 
     Args:
         name: whose clock it is, for messages.
@@ -56,8 +57,8 @@ class ArrivalClock:
             SourceError: one of the clocks was set.
         """
         times_us = timestamps_us(packet.events)
-        if len(times_us) and arrival_us:
-            self._learn(int(times_us[0]), arrival_us)
+        if len(times_us) and arrival_us not in (0, int(times_us[0])):
+            self._learn(int(times_us[-1]), arrival_us)
         shift_us = round(self.shift_us)
         if not shift_us and not self._last_given_us:  # it never was another
             return packet
@@ -69,19 +70,19 @@ class ArrivalClock:
         triggers["timestamp"] += shift_us
         return replace(packet, triggers=triggers)
 
-    def _learn(self, first_us: int, arrival_us: int) -> None:
-        """Learn from the first time stamp of a packet and its arrival."""
-        difference_us = arrival_us - first_us
+    def _learn(self, last_us: int, arrival_us: int) -> None:
+        """Learn from the last time stamp of a packet and its arrival."""
+        difference_us = arrival_us - last_us
         if self._shift_us is None:
             self._shift_us = float(difference_us)
-            self._last_us = self._block_start_us = first_us
-        if difference_us - self._shift_us < -JUMP_US or first_us < self._block_start_us - JUMP_US:
+            self._last_us = self._block_start_us = last_us
+        if difference_us - self._shift_us < -JUMP_US or last_us < self._block_start_us - JUMP_US:
             raise self._jumped(difference_us)
         if self._quickest is None or difference_us < self._quickest.receive_us - self._quickest.device_us:
-            self._quickest = RoundTrip(arrival_us, first_us, arrival_us)
-        if first_us - self._block_start_us >= BLOCK_US:
-            self._close_block(self._quickest, first_us)
-        self._follow(first_us)
+            self._quickest = RoundTrip(arrival_us, last_us, arrival_us)
+        if last_us - self._block_start_us >= BLOCK_US:
+            self._close_block(self._quickest, last_us)
+        self._follow(last_us)
 
     def _close_block(self, quickest: RoundTrip, now_us: int) -> None:
         difference_us = quickest.receive_us - quickest.device_us
