@@ -107,6 +107,14 @@ def test_a_clock_that_was_set_is_an_error_at_once(camera_us, host_us):
         clock.align(packet(camera_us), host_us)
 
 
+def test_time_that_begins_anew_is_an_error_without_arrival_times_too():
+    clock = ArrivalClock("/dvs/events")
+    for at_us in (T0_US, T0_US + 600_000, T0_US + 300_000):
+        clock.align(packet(at_us), at_us)
+    with pytest.raises(SourceError, match=r"^/dvs/events: the camera's clock jumped by -0.6 s: its driver was"):
+        clock.align(packet(T0_US), T0_US)
+
+
 def test_a_host_clock_that_was_set_forward_is_an_error_soon_and_a_stall_is_none():
     clock = ArrivalClock("/events")
     run(
