@@ -16,7 +16,8 @@ from edfv_ros.nodes.launch_arguments import (
     pose_argument,
 )
 
-OWN = ("rig", "source", "path", "camera_name")
+IDENTITY = ("rig", "source", "path", "camera_name")
+OWN = (*IDENTITY, "record_to")
 SUFFIXES = ("1", "2")
 
 
@@ -43,13 +44,16 @@ def start(context: LaunchContext, arguments: LaunchArguments) -> list[LaunchDesc
     """Both nodes, their places, and rviz2 where wanted; refuses cameras that would get in each other's way."""
     values, given = arguments.values(context), arguments.given(context)
     cameras = [
-        GroupedCamera.of(suffix, **{name: values[name + suffix] for name in (*OWN, "namespace")}) for suffix in SUFFIXES
+        GroupedCamera.of(suffix, **{name: values[name + suffix] for name in (*IDENTITY, "namespace")})
+        for suffix in SUFFIXES
     ]
     require_apart(cameras)
     actions: list[LaunchDescriptionEntity] = []
     remappings = []
     for camera in cameras:
-        own = {name: values[name + camera.suffix] for name in OWN} | {"camera_name": camera.camera_name}
+        own = {name: values[name + camera.suffix] for name in IDENTITY} | {"camera_name": camera.camera_name}
+        if record_to := values["record_to" + camera.suffix]:
+            own["record_to"] = record_to
         actions.append(depth_node({**given, **own}, values, namespace=camera.namespace))
         pose = f"pose{camera.suffix}"
         actions += mount(camera.camera_name, values["base_frame"], values[pose], pose)

@@ -18,15 +18,18 @@ def packet(first_us, offsets_us=(0, 300, 999)):
 
 
 def run(clock, packets, camera_us, host_us, delay_us):
-    """Send packets; camera and host time of packet n are functions of n. Returns host minus given time of each."""
+    """Send packets, stamped when they arrive after their last event; return host time minus given time of each.
+
+    Camera and host time of the first event of packet n, and the packet's delay, are functions of n.
+    """
     errors = []
     for number in range(packets):
-        given = clock.align(packet(camera_us(number)), int(host_us(number) + delay_us(number)))
+        given = clock.align(packet(camera_us(number)), int(host_us(number) + 999 + delay_us(number)))
         errors.append(host_us(number) - int(given.events["timestamp"][0]))
     return np.array(errors)
 
 
-def test_a_camera_on_the_hosts_clock_is_left_alone():
+def test_packets_that_are_stamped_with_their_own_time_are_left_alone():
     clock = ArrivalClock("/events")
     for number in range(2000):
         at_us = T0_US + number * PACKET_US
@@ -60,7 +63,7 @@ def test_drift_is_followed_and_intervals_stay_the_cameras():
     for number in range(60_000):
         camera_us = 3_000_000 + number * PACKET_US
         host_us = T0_US + round(number * PACKET_US * drift)
-        given = clock.align(packet(camera_us), host_us + round(random.exponential(1000)))
+        given = clock.align(packet(camera_us), host_us + 999 + round(random.exponential(1000)))
         given_us.append(int(given.events["timestamp"][0]) - host_us)
     late_us = np.array(given_us[20_000:])
     assert np.abs(late_us).max() < 100
@@ -74,7 +77,8 @@ def test_events_never_go_back_in_time():
     last_us = 0
     for number in range(3000):
         times_us = number * PACKET_US + np.arange(1000)  # one each microsecond
-        given = clock.align(packet(7_000_000, times_us), T0_US + number * PACKET_US + round(random.exponential(5000)))
+        arrival_us = T0_US + (number + 1) * PACKET_US + round(random.exponential(5000))
+        given = clock.align(packet(7_000_000, times_us), arrival_us)
         assert given.events["timestamp"][0] >= last_us
         assert np.all(np.diff(given.events["timestamp"]) >= 0)
         last_us = given.events["timestamp"][-1]
@@ -82,7 +86,7 @@ def test_events_never_go_back_in_time():
 
 def test_triggers_are_shifted_as_the_events_are():
     clock = ArrivalClock("/events")
-    clock.align(packet(1000), 51_000)
+    clock.align(packet(1000), 51_999)
     triggers = np.array([(1500, 1), (1700, 2)], TRIGGER_DTYPE)
     assert clock.align(Packet(triggers=triggers), 60_000).triggers["timestamp"].tolist() == [51_500, 51_700]
     assert triggers["timestamp"].tolist() == [1500, 1700], "what was given is not changed"
@@ -101,6 +105,14 @@ def test_a_clock_that_was_set_is_an_error_at_once(camera_us, host_us):
     run(clock, 10_000, lambda n: 60_000_000 + n * PACKET_US, lambda n: T0_US + n * PACKET_US, lambda n: 0)
     with pytest.raises(SourceError, match=r"^/dvs/events: the camera's clock jumped by"):
         clock.align(packet(camera_us), host_us)
+
+
+def test_time_that_begins_anew_is_an_error_without_arrival_times_too():
+    clock = ArrivalClock("/dvs/events")
+    for at_us in (T0_US, T0_US + 600_000, T0_US + 300_000):
+        clock.align(packet(at_us), at_us)
+    with pytest.raises(SourceError, match=r"^/dvs/events: the camera's clock jumped by -0.6 s: its driver was"):
+        clock.align(packet(T0_US), T0_US)
 
 
 def test_a_host_clock_that_was_set_forward_is_an_error_soon_and_a_stall_is_none():

@@ -73,6 +73,11 @@ def test_compressed_libcaer_gets_back_the_bits_of_its_times_that_were_cut_off(ev
     assert event_camera_py.asked == [("libcaer_cmp", 640, 480, T0_US * 1000, b"abcd")]
 
 
+def test_compressed_libcaer_is_right_where_event_camera_py_takes_nanoseconds_for_microseconds(event_camera_py):
+    event_camera_py.events = [(1, 2, 1, T0_US * 1000), (639, 479, 0, T0_US * 1000 + 999)]
+    assert EventDecoder().decode(packet("libcaer_cmp")).events["timestamp"].tolist() == [T0_US, T0_US + 999]
+
+
 def test_evt3_goes_on_in_time_for_longer_than_32_bits_of_microseconds(event_camera_py):
     decoder = EventDecoder()
     times_us = [5, 2**30, 2**31 + 7, 3 * 2**30, 2**32 - 1, 2**32 + 9]

@@ -80,7 +80,7 @@ def test_the_camera_has_every_parameter_as_an_argument():
     arguments = {argument.name: argument for argument in description("depth").get_launch_arguments()}
     beside = {"namespace", "base_frame", "pose", "params_file", "rviz", "respawn", "log_level"}
     assert arguments.keys() == FIELDS.keys() | beside
-    assert list(arguments["source"].choices) == ["camera", "file", "network", "sim"]
+    assert list(arguments["source"].choices) == ["camera", "file", "network", "sim", "topic"]
 
 
 @pytest.mark.parametrize(("rviz", "expected"), [("true", 2), ("false", 1)])
@@ -135,13 +135,20 @@ def test_a_base_frame_asks_for_the_pose_in_it(launched):
 
 def test_two_cameras_have_namespaces_frames_and_poses_of_their_own(launched):
     context, started = launched(
-        "multi_camera", **TWO, base_frame="head", pose2="0 -0.1 0 0 0 0", rviz="true", estimator="edpn"
+        "multi_camera",
+        **TWO,
+        base_frame="head",
+        pose2="0 -0.1 0 0 0 0",
+        rviz="true",
+        estimator="edpn",
+        record_to2="right.mcap",
     )
     nodes = [node for node in started if node.name == "edfv_ros/depth_node"]
     assert [node.given["namespace"] for node in nodes] == ["left", "right"]
     for node, name in zip(nodes, ("left", "right"), strict=True):
         own = node.parameters(context)[1]
-        assert own == {"rig": "", "source": "sim", "path": "", "camera_name": name, "estimator": "edpn"}
+        expected = {"rig": "", "source": "sim", "path": "", "camera_name": name, "estimator": "edpn"}
+        assert own == expected | ({"record_to": "right.mcap"} if name == "right" else {})
     mounts = [node.given["arguments"] for node in started if node.name.startswith("tf2_ros/")]
     assert [arguments[-1] for arguments in mounts] == ["left_link", "right_link"]
     assert mounts[1][:4] == ["--x", "0", "--y", "-0.1"]

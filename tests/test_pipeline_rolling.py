@@ -1,12 +1,16 @@
 """Depth between turning points: the newest counts of every bin, against counting them one by one."""
 
+import json
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from recordings import write_small_recording
+from typer.testing import CliRunner
 
+from edfv_ros.cli import app
 from edfv_ros.events import EVENT_DTYPE, TRIGGER_DTYPE, Packet, TriggerType
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.sync import SweepSource, TrackSweeps
@@ -168,3 +172,19 @@ def test_the_expected_sweep_follows_the_rhythm() -> None:
     expected = expected_after(up, down)
     assert expected.timestamps_us.tolist() == [200.0, 260.0, 300.0]
     assert expected.vergence_dpt.tolist() == [1.0, 2.0, 4.0] and expected.number == 8
+
+
+def test_edfv_run_gives_depth_at_the_rate_that_is_asked_for(tmp_path: Path) -> None:
+    """Ten sweeps a second: two parts of each for 20 depth images a second, from the third sweep on."""
+    recording, out = write_small_recording(tmp_path / "sweep", sweeps=4), tmp_path / "depth"
+    arguments = ["run", str(recording), "--out", str(out), "--estimator", "reversal", "--rate", "20"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    names = [f"depth_{name}.npy" for name in ("0000", "0001", "0002", "0002_1", "0003", "0003_1")]
+    assert sorted(path.name for path in out.glob("depth_*.npy")) == names
+    told = json.loads((out / "report.json").read_text())["sweeps"]
+    order = [(0, 0), (1, 0), (2, 1), (2, 0), (3, 1), (3, 0)]
+    assert [(sweep["index"], sweep["part"]) for sweep in told] == order
+    assert all(sweep["metrics"] is not None for sweep in told)
+    assert CliRunner().invoke(app, [*arguments[:-2], "--overwrite"]).exit_code == 0
+    assert len(list(out.glob("depth_*.npy"))) == 4, "what an earlier run gave between turns is gone"
+    assert CliRunner().invoke(app, [*arguments[:-1], "-1", "--overwrite"]).exit_code == 2

@@ -63,17 +63,20 @@ class Drivers:
 
     def send_events(self, events, size):
         base_ns, words = ENCODERS[self._encoding](events)
-        self._send("events", self._events, self._encoding, base_ns, words, size)
+        # A camera whose clock is another is stamped by the host, when its packet ends.
+        stamp_ns = int(events["timestamp"][-1]) * 1000 if self._epoch_ns else base_ns
+        self._send("events", self._events, self._encoding, (stamp_ns, base_ns), words, size)
 
     def send_triggers(self, triggers, size):
         base_ns, words = event_packets.encode_triggers(triggers)
-        self._send("triggers", self._triggers, event_packets.TRIGGER, base_ns, words, size)
+        self._send("triggers", self._triggers, event_packets.TRIGGER, (base_ns, base_ns), words, size)
 
-    def _send(self, kind, publisher, encoding, base_ns, words, size):
+    def _send(self, kind, publisher, encoding, times_ns, words, size):
+        stamp_ns, base_ns = times_ns
         number = self._sequence[kind]
         self._sequence[kind] += 1
         data = np.ascontiguousarray(words).reshape(-1).view(np.uint8)
-        header = Header(base_ns, "camera")
+        header = Header(stamp_ns, "camera")
         packet = EventPacket(header, size[1], size[0], number, base_ns - self._epoch_ns, encoding, data)
         publisher.publish(messages.event_packet(packet))
 

@@ -54,13 +54,16 @@ class EventDecoder:
         except RuntimeError as error:
             raise ValueError(f"events encoded as {packet.encoding}: damaged: {error}") from None
         found, edges = self._decoder.get_cd_events(), self._decoder.get_ext_trig_events()
-        near_us = packet.time_base_ns // 1000 if packet.encoding == LIBCAER_COMPRESSED else self._last_us
         raw = np.empty((len(found), 2), np.int64)
-        raw[:, 0] = _whole_times_us(found["t"], near_us)
+        if packet.encoding == LIBCAER_COMPRESSED:
+            # The first event is at time_base. event_camera_py may take nanoseconds of that for microseconds.
+            raw[:, 0] = packet.time_base_ns // 1000 + _since(found["t"], found["t"][:1])
+        else:
+            raw[:, 0] = self._last_us + _since(found["t"], self._last_us)
         raw[:, 1] = found["x"].astype(np.int64) | (found["y"].astype(np.int64) << 16)
         raw[:, 1] |= (found["p"].astype(np.int64) & 1) << 32
         triggers = np.empty(len(edges), TRIGGER_DTYPE)
-        triggers["timestamp"] = _whole_times_us(edges["t"], near_us)
+        triggers["timestamp"] = self._last_us + _since(edges["t"], self._last_us)
         triggers["type"] = np.where(edges["p"] > 0, TriggerType.RISING_EDGE, TriggerType.FALLING_EDGE)
         if len(raw):
             self._last_us = int(raw[-1, 0])
@@ -78,7 +81,6 @@ def _load_decoder(encoding: str) -> Any:
         ) from None
 
 
-def _whole_times_us(times_us: NDArray[np.generic], near_us: int) -> NDArray[np.int64]:
-    """Times of which event_camera_py keeps the lowest 32 bits, int64 [N]: the ones nearest to ``near_us``."""
-    since_us = (times_us.astype(np.int64) - near_us).astype(np.int32)  # wraps, as the times did
-    return near_us + since_us.astype(np.int64)
+def _since(times_us: NDArray[Any], from_us: NDArray[Any] | int) -> NDArray[np.int64]:
+    """Time from ``from_us`` to times of which only the lowest 32 bits may be left, int64 [N]; wraps as they did."""
+    return (times_us.astype(np.int64) - from_us).astype(np.int32).astype(np.int64)

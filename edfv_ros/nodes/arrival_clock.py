@@ -22,10 +22,11 @@ class ArrivalClock:
     """Brings a camera's time stamps to the host's clock.
 
     The drivers stamp a packet with the host's time when it arrived, and the camera stamps the events. What lies
-    between is the delay, never negative, and the difference between the clocks. The packets that were quickest, one in
-    half a second, tell the difference (with the shortest delay in it, which nobody can see); the clock model makes
-    offset and drift of them. Times follow that so slowly, by a thousandth at most, that intervals stay the camera's.
-    Where a camera's packets are stamped with its own time, times stay as they are.
+    between the last of them and the arrival is the delay, never negative, and the difference between the clocks. The
+    packets that were quickest, one in half a second, tell the difference (with the shortest delay in it, which nobody
+    can see); the clock model makes offset and drift of them. Times follow that so slowly, by a thousandth at most, that
+    intervals stay the camera's. Where packets are stamped with the time of their first event, nothing is known of
+    their arrival, and times stay as they are.
 
     Args:
         name: whose clock it is, for messages.
@@ -37,7 +38,7 @@ class ArrivalClock:
         self._quickest: RoundTrip | None = None
         self._block_start_us = 0
         self._shift_us: float | None = None
-        self._last_us = 0
+        self._newest_us = 0
         self._last_given_us = 0
 
     @property
@@ -56,8 +57,13 @@ class ArrivalClock:
             SourceError: one of the clocks was set.
         """
         times_us = timestamps_us(packet.events)
-        if len(times_us) and arrival_us:
-            self._learn(int(times_us[0]), arrival_us)
+        if len(times_us):
+            last_us = int(times_us[-1])
+            if last_us < self._newest_us - JUMP_US:
+                raise self._jumped((self._newest_us - last_us) * -1e-6)
+            if arrival_us not in (0, int(times_us[0])):
+                self._learn(last_us, arrival_us)
+            self._newest_us = max(self._newest_us, last_us)
         shift_us = round(self.shift_us)
         if not shift_us and not self._last_given_us:  # it never was another
             return packet
@@ -69,24 +75,24 @@ class ArrivalClock:
         triggers["timestamp"] += shift_us
         return replace(packet, triggers=triggers)
 
-    def _learn(self, first_us: int, arrival_us: int) -> None:
-        """Learn from the first time stamp of a packet and its arrival."""
-        difference_us = arrival_us - first_us
+    def _learn(self, last_us: int, arrival_us: int) -> None:
+        """Learn from the last time stamp of a packet and its arrival."""
+        difference_us = arrival_us - last_us
         if self._shift_us is None:
             self._shift_us = float(difference_us)
-            self._last_us = self._block_start_us = first_us
-        if difference_us - self._shift_us < -JUMP_US or first_us < self._block_start_us - JUMP_US:
-            raise self._jumped(difference_us)
+            self._block_start_us = last_us
+        if difference_us - self._shift_us < -JUMP_US:
+            raise self._jumped((self._shift_us - difference_us) * 1e-6, " against the host's")
         if self._quickest is None or difference_us < self._quickest.receive_us - self._quickest.device_us:
-            self._quickest = RoundTrip(arrival_us, first_us, arrival_us)
-        if first_us - self._block_start_us >= BLOCK_US:
-            self._close_block(self._quickest, first_us)
-        self._follow(first_us)
+            self._quickest = RoundTrip(arrival_us, last_us, arrival_us)
+        if last_us - self._block_start_us >= BLOCK_US:
+            self._close_block(self._quickest, last_us)
+        self._follow(last_us)
 
     def _close_block(self, quickest: RoundTrip, now_us: int) -> None:
         difference_us = quickest.receive_us - quickest.device_us
         if difference_us - self.shift_us > JUMP_US:
-            raise self._jumped(difference_us)
+            raise self._jumped((self.shift_us - difference_us) * 1e-6, " against the host's")
         self._model.add(quickest)
         self._quickest = None
         self._block_start_us = now_us
@@ -94,12 +100,11 @@ class ArrivalClock:
     def _follow(self, now_us: int) -> None:
         if self._model.ready:
             aim_us = self._model.host_us(now_us) - now_us
-            most_us = MAX_SLEW * max(0, now_us - self._last_us)
+            most_us = MAX_SLEW * max(0, now_us - self._newest_us)
             self._shift_us = self.shift_us + min(max(aim_us - self.shift_us, -most_us), most_us)
-        self._last_us = max(self._last_us, now_us)
 
-    def _jumped(self, difference_us: float) -> SourceError:
+    def _jumped(self, jump_s: float, against: str = "") -> SourceError:
         return SourceError(
-            f"{self._name}: the camera's clock jumped by {(self.shift_us - difference_us) / 1e6:+.3g} s against the "
-            "host's: its driver was started again, or a clock was set"
+            f"{self._name}: the camera's clock jumped by {jump_s:+.3g} s{against}: its driver was started again, a bag "
+            "began anew, or a clock was set"
         )

@@ -15,9 +15,11 @@ from edfv_ros.running_recording import RunningRecordingStatus
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 DIAGNOSTICS_PERIOD_S = 0.5
-SILENT_AFTER_S = 1.0
-"""A sensor behind a moving focus is never silent. Together with the period this tells a silence within 2 s."""
+SILENT_AFTER_S = 0.8
+"""A sensor behind a moving focus is never silent. This is less than two periods, so that a silence is told at the third
+look after the last event, 1.5 s at most, whatever the looks' own timing."""
 
+_PATIENCE_S = 1.0
 _PATIENCE_SWEEPS = 3.0
 _PATIENCE_LATENCIES = 3.0
 _FIRST_DEPTH_S = 3.0  # a lens that has begun to sweep needs some to be understood
@@ -156,7 +158,7 @@ def _patience_s(setup: DepthSetup | None, now: PipelineStatistics) -> float:
     """How long no depth may come while events do, before that is worth a warning."""
     sweeps_s = _PATIENCE_SWEEPS * setup.rig.sweep.duration_us * 1e-6 if setup is not None else 0.0
     latencies_s = _PATIENCE_LATENCIES * now.latency_ms.get("max", 0.0) * 1e-3
-    return max(SILENT_AFTER_S, sweeps_s, latencies_s, 0.0 if now.depths else _FIRST_DEPTH_S)
+    return max(_PATIENCE_S, sweeps_s, latencies_s, 0.0 if now.depths else _FIRST_DEPTH_S)
 
 
 def _counters(statistics: PipelineStatistics) -> dict[str, object]:
