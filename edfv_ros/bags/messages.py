@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edfv_ros.bags.cdr import CdrError, CdrReader, CdrWriter
 from edfv_ros.errors import OutputError
 from edfv_ros.events.types import IMU_DTYPE
-from edfv_ros.outputs.cloud import CLOUD_FIELDS
+from edfv_ros.outputs.cloud_fields import CLOUD_FIELDS
 
 if TYPE_CHECKING:
     from edfv_ros.rig import Camera
