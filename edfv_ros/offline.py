@@ -184,7 +184,7 @@ def compute_depth(
                         estimate, latency_ms = _timed(depth_estimator, snapshot)
                         out.write_sweep(snapshot.index, estimate.depth_m, estimate.confidence, part=snapshot.part)
                         if kept and not snapshot.part:
-                            kept.write_depth(snapshot.latest.sweep, estimate)
+                            kept.write_depth(snapshot, estimate)
                         reports.append(_report(snapshot, estimate, latency_ms, rig, truth_m))
                         if not snapshot.part:
                             lag.look(snapshot)

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from edfv_ros.bags.layout import RIG_ATTACHMENT
 from edfv_ros.bags.parts import check_new_bag
 from edfv_ros.bags.writer import BagWriter
+from edfv_ros.depth import DepthEstimate
 from edfv_ros.errors import EdfvError, OutputError
 from edfv_ros.events.aedat4_writer import Aedat4Writer
 from edfv_ros.events.types import BAG_SUFFIX, EVENTS_NAME, Packet, SourceInfo, timestamps_us
 from edfv_ros.lens.sweep import FocusSweep
 from edfv_ros.lens.track import LENS_NAME, LensTrackRows, LensTrackWriter
+from edfv_ros.outputs.cloud import cloud_points
 from edfv_ros.outputs.files import make_folder
 from edfv_ros.pipeline_outputs import DepthOutput
 from edfv_ros.recording import RIG_NAME, require_no_recording
@@ -53,13 +55,19 @@ class RunningRecordingStatus:
 
 
 class _Files(Protocol):
-    """What is written. Every method raises OutputError where it cannot."""
+    """What is written. Every method raises OutputError where it cannot.
+
+    Attributes:
+        keeps_depth: whether depth is written.
+    """
+
+    keeps_depth: bool
 
     def write_packet(self, packet: Packet) -> None: ...
 
     def write_sweep(self, sweep: FocusSweep) -> None: ...
 
-    def write_depth(self, sweep: FocusSweep, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None: ...
+    def write_depth(self, sweep: FocusSweep, estimate: DepthEstimate, intensity: NDArray[np.generic]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -171,10 +179,13 @@ class _Writing:
             self._count(sweeps=1)
 
     def put_depth(self, output: DepthOutput) -> None:
-        sweep, estimate = output.sweep, output.estimate
-        size_bytes = estimate.depth_m.nbytes + estimate.confidence.nbytes
+        if not self._files.keeps_depth:
+            return
+        estimate, frame = output.estimate, output.frame
+        size_bytes = 4 * estimate.depth_m.nbytes  # depth, confidence, sigma and intensity, about
         if not self._is_full(size_bytes):
-            self._put(partial(self._files.write_depth, sweep, estimate.depth_m, estimate.confidence), size_bytes)
+            intensity = output.snapshot.event_count() if frame is None else frame.image
+            self._put(partial(self._files.write_depth, output.sweep, estimate, intensity), size_bytes)
 
     def close(self) -> RunningRecordingStatus:
         """Write what waits and close the files."""
@@ -239,6 +250,8 @@ class _Writing:
 class _FolderFiles:
     """A sweep recording: ``recording.aedat4``, ``rig.yaml``, ``lens.csv``."""
 
+    keeps_depth = False
+
     def __init__(self, folder: Path, info: SourceInfo, rig: Rig) -> None:
         require_no_recording(folder)
         make_folder(folder)
@@ -258,7 +271,7 @@ class _FolderFiles:
         self._lens = self._lens or LensTrackWriter(self._folder / LENS_NAME)
         self._lens.append_sweep(sweep)
 
-    def write_depth(self, sweep: FocusSweep, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
+    def write_depth(self, sweep: FocusSweep, estimate: DepthEstimate, intensity: NDArray[np.generic]) -> None:
         """Nothing: it can be computed again."""
 
     def close(self) -> None:
@@ -269,6 +282,8 @@ class _FolderFiles:
 
 class _BagFiles:
     """A bag with the same, and with the depth."""
+
+    keeps_depth = True
 
     def __init__(self, path: Path, info: SourceInfo, rig: Rig) -> None:
         check_new_bag(path)
@@ -283,8 +298,9 @@ class _BagFiles:
         rows = np.array(self._rows.of(sweep), np.float64).reshape(-1, 2)
         self._bag.write_focus(rows[:, 0], rows[:, 1])
 
-    def write_depth(self, sweep: FocusSweep, depth_m: NDArray[np.float32], confidence: NDArray[np.float32]) -> None:
-        self._bag.write_depth(sweep.middle_us, sweep.end_us, depth_m, confidence, self._rays)
+    def write_depth(self, sweep: FocusSweep, estimate: DepthEstimate, intensity: NDArray[np.generic]) -> None:
+        points = cloud_points(estimate.depth_m, self._rays, intensity, estimate.confidence, estimate.sigma_m)
+        self._bag.write_depth(sweep.middle_us, sweep.end_us, estimate.depth_m, estimate.confidence, points)
 
     def close(self) -> None:
         self._bag.close()

@@ -15,8 +15,8 @@ from std_srvs.srv import SetBool, Trigger
 
 from edfv_ros.nodes.simulated_camera import SimulatedCamera
 
-START_S = 60.0
-ANSWER_S = 60.0
+START_S = 240.0  # where what numba compiles is not in its cache yet
+ANSWER_S = 120.0
 NODE = "/depth_node"
 
 
@@ -99,7 +99,10 @@ def running_camera(folder: Path) -> Iterator[Camera]:
     data["camera"]["intrinsics"] |= {"cx_px": 47.5, "cy_px": 31.5}
     path = folder / "rig.yaml"
     path.write_text(yaml.safe_dump(data), encoding="utf-8")
-    with SimulatedCamera(["--rig", str(path), "--wait"]) as simulated, ros_context() as (context, domain_id):
+    with (
+        SimulatedCamera(["--rig", str(path), "--wait"], timeout_s=START_S) as simulated,
+        ros_context() as (context, domain_id),
+    ):
         data["lens"]["port"] = simulated.lens_port
         path.write_text(yaml.safe_dump(data), encoding="utf-8")
         observer = Observer(context)
@@ -108,7 +111,7 @@ def running_camera(folder: Path) -> Iterator[Camera]:
         parameters = {"source": "network", "path": simulated.uri, "rig": str(path), "estimator": "reversal"}
         with NodeProcess(domain_id, parameters) as process:
             camera = Camera(observer, process)
-            camera.wait_for_depth()
+            assert observer.wait_for(lambda: camera.depth, START_S), process.log
             yield camera
             assert process.stop() == 0
             assert process.leftover_processes() == []

@@ -80,21 +80,22 @@ def test_camera_info(decode: Decode) -> None:
 
 
 def test_point_cloud(decode: Decode) -> None:
-    depth_m = np.array([[2.0, np.nan]], np.float32)
-    rays = np.array([[[0.5, -0.25, 1.0], [0.0, 0.0, 1.0]]], np.float32)
-    data = messages.point_cloud(HEADER, depth_m, np.array([[0.75, 0.0]], np.float32), rays)
+    nan = np.nan
+    given = np.array([[[1.0, -0.5, 2.0, 99.0, 0.75, 0.125], [nan, nan, nan, 7.0, 0.0, nan]]], np.float32)
+    data = messages.point_cloud(HEADER, given)
     message = decode("sensor_msgs/msg/PointCloud2", data)
     check_header(message)
-    assert (message.height, message.width, message.point_step, message.row_step) == (1, 2, 16, 32)
+    assert (message.height, message.width, message.point_step, message.row_step) == (1, 2, 24, 48)
     assert [(field.name, field.offset, field.datatype, field.count) for field in message.fields] == [
         ("x", 0, 7, 1),
         ("y", 4, 7, 1),
         ("z", 8, 7, 1),
-        ("confidence", 12, 7, 1),
+        ("intensity", 12, 7, 1),
+        ("confidence", 16, 7, 1),
+        ("uncertainty", 20, 7, 1),
     ]
     assert message.is_dense is False
-    points = np.frombuffer(bytes(message.data), np.float32).reshape(2, 4)
-    np.testing.assert_array_equal(points, [[1.0, -0.5, 2.0, 0.75], [np.nan, np.nan, np.nan, 0.0]])
+    np.testing.assert_array_equal(np.frombuffer(bytes(message.data), np.float32).reshape(1, 2, 6), given)
 
 
 def test_focus(decode: Decode) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from edfv_ros.outputs.cloud import CLOUD_FIELDS, cloud_points
+from edfv_ros.outputs.cloud import cloud_points
+from edfv_ros.outputs.cloud_fields import CLOUD_FIELDS
 from edfv_ros.rig import load_rig
 from edfv_ros.rig.rays import pixel_rays
 

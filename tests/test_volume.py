@@ -1,5 +1,9 @@
 """The volume against slow, obvious counting; the torch twin against the compiled kernel."""
 
+import importlib.util
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -95,6 +99,39 @@ def test_torch_slot_equals_host_slot(direction: int) -> None:
     np.testing.assert_array_equal(host.counts(), twin.counts())
     twin.clear()
     assert not twin.counts().any()
+
+
+def count_fused(direction: int, parts: int) -> None:
+    """The kernel for GPUs against the one for the CPU; run in a process of its own, see below."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    host, twin = HostSlot(8, 36, 28, parts), TorchSlot(8, 36, 28, device, parts)
+    outside = 0
+    for seed in range(3):
+        events = make_events(seed, 3000, 40, 30)
+        segments = np.searchsorted(events["timestamp"], np.linspace(100, 900, 9)).astype(np.int64)
+        outside += host.add(events, segments, direction)
+        raw = events[segments[0] : segments[-1]].view(np.int64).reshape(-1, 2)
+        outside -= twin.add_fused(torch.from_numpy(raw).to(device), segments - segments[0], direction)
+    assert outside == 0
+    np.testing.assert_array_equal(host.counts(), twin.counts())
+    np.testing.assert_array_equal(host.event_count(), twin.event_count())
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("direction", [1, -1])
+def test_fused_kernel_equals_host_kernel(direction: int, parts: int) -> None:
+    """On the GPU where there is one, else in Triton's interpreter, which has to be chosen before Triton is loaded."""
+    torch = pytest.importorskip("torch", reason="torch is not installed (extra 'gpu')")
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("triton is not installed (extra 'gpu')")
+    environment = {**os.environ, "TRITON_INTERPRET": "0" if torch.cuda.is_available() else "1"}
+    code = f"import test_volume; test_volume.count_fused({direction}, {parts})"
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 def test_counts_saturate() -> None:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from edfv_ros.bags.cdr import CdrError, CdrReader, CdrWriter
 from edfv_ros.errors import OutputError
 from edfv_ros.events.types import IMU_DTYPE
+from edfv_ros.outputs.cloud_fields import CLOUD_FIELDS
 
 if TYPE_CHECKING:
     from edfv_ros.rig import Camera
 
 FOCUS_JOINT: Final = "focus"
-CLOUD_FIELDS: Final = ("x", "y", "z", "confidence")
 
 _FLOAT32: Final = 7  # PointField.FLOAT32
 _STANDARD_GRAVITY_M_S2: Final = 9.80665
@@ -142,21 +142,14 @@ def camera_info(header: Header, camera: "Camera") -> bytes:
     return bytes(writer)
 
 
-def point_cloud(
-    header: Header, depth_m: NDArray[np.float32], confidence: NDArray[np.float32], rays: NDArray[np.float32]
-) -> bytes:
-    """sensor_msgs/PointCloud2, organised: float32 x, y, z, confidence; NaN coordinates where depth is not finite.
+def point_cloud(header: Header, points: NDArray[np.float32]) -> bytes:
+    """sensor_msgs/PointCloud2, organised: float32 x, y, z, intensity, confidence, uncertainty.
 
     Args:
         header: stamp and optical frame.
-        depth_m: float32 [H, W], z along the optical axis.
-        confidence: float32 [H, W], 0 to 1.
-        rays: float32 [H, W, 3] from :func:`edfv_ros.rig.rays.pixel_rays`.
+        points: float32 [H, W, 6] from :func:`edfv_ros.outputs.cloud.cloud_points`.
     """
-    height_px, width_px = depth_m.shape
-    cloud = np.empty((height_px, width_px, len(CLOUD_FIELDS)), np.float32)
-    np.multiply(rays, np.where(np.isfinite(depth_m), depth_m, np.float32(np.nan))[..., None], out=cloud[..., :3])
-    cloud[..., 3] = confidence
+    height_px, width_px = points.shape[:2]
     writer = _begin(header)
     writer.put("I", height_px, width_px, len(CLOUD_FIELDS))
     for index, name in enumerate(CLOUD_FIELDS):
@@ -165,8 +158,8 @@ def point_cloud(
         writer.put("B", _FLOAT32)
         writer.put("I", 1)
     writer.put("?", _IS_BIG_ENDIAN)
-    writer.put("I", cloud.strides[1], cloud.strides[0])
-    writer.put_sequence(cloud.reshape(-1).view(np.uint8))
+    writer.put("I", points.strides[1], points.strides[0])
+    writer.put_sequence(points.reshape(-1).view(np.uint8))
     writer.put("?", False)
     return bytes(writer)
 

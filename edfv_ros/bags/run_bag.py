@@ -9,9 +9,10 @@ from edfv_ros.bags.parts import FocusRows, attachments_of, check_new_bag, newest
 from edfv_ros.bags.writer import BagWriter
 from edfv_ros.depth import DepthEstimate
 from edfv_ros.events.types import Packet, SourceInfo
-from edfv_ros.lens.sweep import FocusSweep
+from edfv_ros.outputs.cloud import cloud_points
 from edfv_ros.recording import SweepRecording, load_recorded_track
 from edfv_ros.rig.rays import pixel_rays
+from edfv_ros.volume import SweepSnapshot
 
 
 class RunBag:
@@ -39,9 +40,12 @@ class RunBag:
         self._focus.write_until(newest_us(packet), self._writer)
         self._writer.write_packet(packet)
 
-    def write_depth(self, sweep: FocusSweep, estimate: DepthEstimate) -> None:
-        """Append what a sweep gave."""
-        self._writer.write_depth(sweep.middle_us, sweep.end_us, estimate.depth_m, estimate.confidence, self._rays)
+    def write_depth(self, snapshot: SweepSnapshot, estimate: DepthEstimate) -> None:
+        """Append what a sweep gave, with the points that the node publishes of it."""
+        sweep, frame = snapshot.latest.sweep, snapshot.frame
+        intensity = snapshot.event_count() if frame is None else frame.image
+        points = cloud_points(estimate.depth_m, self._rays, intensity, estimate.confidence, estimate.sigma_m)
+        self._writer.write_depth(sweep.middle_us, sweep.end_us, estimate.depth_m, estimate.confidence, points)
 
     def __enter__(self) -> "RunBag":
         return self

@@ -101,19 +101,22 @@ class BagWriter:
         known_us: int,
         depth_m: NDArray[np.float32],
         confidence: NDArray[np.float32],
-        rays: NDArray[np.float32],
+        points: NDArray[np.float32],
     ) -> None:
-        """Append depth, confidence, points and camera_info of a sweep; see :func:`messages.point_cloud` for the arrays.
+        """Append depth, confidence, points and camera_info of a sweep.
 
         Args:
             stamp_us: the middle of the sweep, which is what the messages are stamped with.
             known_us: the end of the sweep, from which on the depth can be known.
+            depth_m: float32 [H, W], z along the optical axis.
+            confidence: float32 [H, W], 0 to 1.
+            points: float32 [H, W, 6] from :func:`edfv_ros.outputs.cloud.cloud_points`.
         """
         header = Header(stamp_us * 1000, self._optical_frame)
         log_ns = known_us * 1000
         self._write("/depth", log_ns, messages.image(header, depth_m.astype(np.float32, copy=False)))
         self._write("/confidence", log_ns, messages.image(header, confidence.astype(np.float32, copy=False)))
-        self._write("/points", log_ns, messages.point_cloud(header, depth_m, confidence, rays))
+        self._write("/points", log_ns, messages.point_cloud(header, points))
         self._write_camera_info(log_ns, header)
         self._flush_in_time()
 

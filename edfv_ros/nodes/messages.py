@@ -14,7 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState, PointCloud2, PointFie
 from std_msgs.msg import Header
 
 from edfv_ros.lens.sweep import FocusSweep
-from edfv_ros.outputs.cloud import CLOUD_FIELDS
+from edfv_ros.outputs.cloud_fields import CLOUD_FIELDS
 from edfv_ros.rig import Camera
 
 FOCUS_JOINT = "focus"

@@ -1,13 +1,10 @@
 """The points of a depth image, with what is known of each."""
 
-from typing import Final
-
 import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
-CLOUD_FIELDS: Final = ("x", "y", "z", "intensity", "confidence", "uncertainty")
-"""Metres in the optical frame; grey value or events; 0 to 1; standard deviation of z in metres."""
+from edfv_ros.outputs.cloud_fields import CLOUD_FIELDS
 
 
 def cloud_points(

@@ -1,5 +1,6 @@
 """Where the counts of one sweep are kept: host memory (numba) or a GPU (torch), with equal results."""
 
+import importlib.util
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -138,7 +139,11 @@ def first_bin_of_part(part: int, parts: int, bins: int) -> int:
 
 
 class TorchSlot:
-    """Memory of a torch device (needs the ``gpu`` extra). Sums are kept in int32 and saturated when read."""
+    """Memory of a torch device (needs the ``gpu`` extra). Sums are kept in int32 and saturated when read.
+
+    On a CUDA device one kernel does it all (:mod:`~edfv_ros.volume.fused`), if Triton is there, as it is with torch's
+    own builds for Linux; elsewhere a dozen of torch's operations do.
+    """
 
     def __init__(self, bins: int, width: int, height: int, device: str, parts: int = 1) -> None:
         import torch
@@ -149,16 +154,34 @@ class TorchSlot:
         self._sums = torch.zeros(bins * height * width, dtype=torch.int32, device=self._device)
         self._totals = torch.zeros(parts * height * width, dtype=torch.int32, device=self._device)
         self._parts = parts
+        self._is_fused = self._device.type == "cuda" and importlib.util.find_spec("triton") is not None
 
     def clear(self) -> None:
         self._sums.zero_()
         self._totals.zero_()
 
     def add(self, events: NDArray[np.void], segments: NDArray[np.int64], direction: int) -> int:
+        first, last = int(segments[0]), int(segments[-1])
+        words = self._torch.from_numpy(events[first:last].view(np.int64).reshape(-1, 2)).to(self._device)
+        if self._is_fused:
+            return self.add_fused(words, segments - first, direction)
+        return self._add_by_operations(words, segments, direction)
+
+    def add_fused(self, words: Any, segments: NDArray[np.int64], direction: int) -> int:
+        """Count int64 [N, 2], events of the sweep alone and on the device already, with one kernel; see :meth:`add`."""
+        from edfv_ros.volume import fused
+
+        if not len(words):
+            return 0
+        bounds = self._torch.from_numpy(segments).to(self._device)
+        outside = self._torch.zeros(1, dtype=self._torch.int32, device=self._device)
+        fused.count(words, bounds, direction, self._sums, self._totals, outside, self._shape)
+        return int(outside)
+
+    def _add_by_operations(self, words: Any, segments: NDArray[np.int64], direction: int) -> int:
         torch = self._torch
         bins, height, width = self._shape
         first, last = int(segments[0]), int(segments[-1])
-        words = torch.from_numpy(events[first:last].view(np.int64).reshape(-1, 2)).to(self._device)
         bounds = torch.from_numpy(segments).to(self._device)
         index = torch.arange(first, last, device=self._device)
         plane = torch.searchsorted(bounds, index, right=True) - 1
