@@ -57,7 +57,7 @@ setup(
                 "ros-lifecycle-msgs==2.0.3",
             )
         ],
-        "gpu": ["torch>=2.4", "onnxruntime-gpu>=1.19"],
+        "gpu": ["torch>=2.4", "triton>=3.0", "onnxruntime-gpu>=1.19"],
         "view": ["rerun-sdk>=0.41,<1 ; python_version >= '3.11'"],
         "train": ["torch>=2.4", "onnx>=1.16"],
         "test": [

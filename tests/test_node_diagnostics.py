@@ -113,10 +113,13 @@ def test_events_without_depth_are_a_warning_that_says_so(diagnostics):
     assert diagnostics.update(None, running(11, 6000), "", now_s=102.0).level == OK
 
 
-def test_slow_sweeps_slow_estimators_and_the_beginning_have_more_time(diagnostics):
+@pytest.mark.parametrize("at_runtime", [False, True])
+def test_slow_sweeps_slow_estimators_and_the_beginning_have_more_time(diagnostics, at_runtime):
     rig = load_rig("config/rig.yaml")
     slow = rig.model_copy(update={"sweep": rig.sweep.model_copy(update={"frequency_hz": 0.25})})  # 2 s a sweep
     setup = DepthSetup(DepthParameters(), slow, Path(), "camera:", None)
+    if at_runtime:
+        setup = DepthSetup(DepthParameters(sweep_frequency_hz=0.25), rig, Path(), "camera:", None)
     diagnostics.update(setup, running(10, 1000), "", now_s=0.0)
     assert diagnostics.update(setup, running(10, 2000), "", now_s=5.9).level == OK
     assert diagnostics.update(setup, running(10, 3000), "", now_s=6.1).level == WARN

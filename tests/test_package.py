@@ -28,7 +28,7 @@ ROSDEP_KEYS = {
     "cv2": "python3-opencv",
     **{name: f"python3-{name}" for name in ("matplotlib", "numba", "numpy", "rich", "serial", "typer", "yaml")},
 }
-OPTIONAL = {"torch", "onnx", "onnxruntime", "rerun"}
+OPTIONAL = {"torch", "triton", "onnx", "onnxruntime", "rerun"}
 FROM_PIP_ALONE = OPTIONAL | {"dv_processing", "lz4", "mcap", "pydantic", "threadpoolctl", "zstandard"}
 STARTED_BY_THE_LAUNCH_FILES = {"rviz2", "tf2_ros"}
 BLENDER = {"bpy", "bmesh", "mathutils"}  # in a process of its own, by hand: its metadata forbid the numpy that we need

@@ -7,6 +7,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from edfv_ros.commands.signals import EXIT_INTERRUPTED
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import SimulationError
 from edfv_ros.outputs.files import check_file
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from edfv_ros.simulation.dataset import Dataset
     from edfv_ros.simulation.dataset import Progress as Made
 
-EXIT_INTERRUPTED = 130
 
 _PREVIEWED = 24
 

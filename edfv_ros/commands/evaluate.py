@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from edfv_ros.commands.signals import EXIT_INTERRUPTED
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.outputs.files import check_file, replace_atomically
 from edfv_ros.outputs.plain_json import to_json
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from edfv_ros.evaluation.comparison import Comparison, Summary
     from edfv_ros.evaluation.timing import TimingTrial
 
-EXIT_INTERRUPTED = 130
 
 _NONE = "-"
 _WIDEST = 1000

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from edfv_ros.commands.signals import EXIT_INTERRUPTED
 from edfv_ros.commands.terminal import notices, results
 from edfv_ros.errors import EdfvError
 from edfv_ros.outputs.files import check_folder
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from edfv_ros.training.edpn.scoring import Scores
     from edfv_ros.training.edpn.settings import TrainingSettings
 
-EXIT_INTERRUPTED = 130
 
 _LEAST_VALIDATION = 64
 _VALIDATION_PART = 20  # one in so many

@@ -26,7 +26,7 @@ def declare_parameters(node: Node) -> None:
 def descriptor(name: str) -> ParameterDescriptor:
     """What `ros2 param describe` shows of a parameter."""
     rule = rules(name)
-    when = "Takes effect at once." if rule.runtime else "Read when the node is configured."
+    when = "Takes effect with the next sweep." if rule.runtime else "Read when the node is configured."
     message = ParameterDescriptor(description=f"{rule.description} {when}")
     if rule.choices:
         message.additional_constraints = f"One of: {rule.allowed}"

@@ -65,6 +65,11 @@ class DepthSetup:
             return AtEnd.ERROR
         return AtEnd.REPEAT if self.parameters.loop else AtEnd.STOP
 
+    @property
+    def sweep_s(self) -> float:
+        """How long a sweep takes."""
+        return rig_for(self.parameters, self.rig).sweep.duration_us * 1e-6
+
     def open_devices(self, tap: Tap, stack: ExitStack, cancelled: threading.Event) -> DepthDevices:
         """Open the lens, and with source sim the simulated camera, into the stack.
 

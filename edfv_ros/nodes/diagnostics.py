@@ -156,7 +156,7 @@ class DepthDiagnostics:
 
 def _patience_s(setup: DepthSetup | None, now: PipelineStatistics) -> float:
     """How long no depth may come while events do, before that is worth a warning."""
-    sweeps_s = _PATIENCE_SWEEPS * setup.rig.sweep.duration_us * 1e-6 if setup is not None else 0.0
+    sweeps_s = _PATIENCE_SWEEPS * setup.sweep_s if setup is not None else 0.0
     latencies_s = _PATIENCE_LATENCIES * now.latency_ms.get("max", 0.0) * 1e-3
     return max(_PATIENCE_S, sweeps_s, latencies_s, 0.0 if now.depths else _FIRST_DEPTH_S)
 
