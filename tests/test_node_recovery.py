@@ -72,8 +72,9 @@ def test_a_lens_that_is_unplugged_is_reported_and_comes_back(ros, rig_path, tmp_
     rig.write_text(yaml.safe_dump(data), encoding="utf-8")
     with EmulatedController.of("optotune_icc", link=port) as lens, SimulatedCamera(["--rig", str(rig_path)]) as camera:
         parameters = {"source": "network", "path": camera.uri, "rig": str(rig), "estimator": "reversal"}
+        before = len(depth)  # of the other test
         with NodeProcess(domain_id, parameters) as node:
-            assert observer.wait_for(lambda: len(depth) >= 2, START_S), node.log
+            assert observer.wait_for(lambda: len(depth) >= before + 2, START_S), node.log
             lens.unplug()
             assert observer.wait_for(lambda: "; trying again" in last_status(observer).message, 20.0), node.log
             assert last_status(observer).level == DiagnosticStatus.WARN and str(port) in last_status(observer).message
