@@ -33,7 +33,7 @@ from edfv_ros.depth.edpn_inputs import (
     Guide,
 )
 
-WIDTHS = (24, 48, 80, 128, 128)
+WIDTHS = (24, 40, 64, 96, 96)
 """Channels at 1/2, 1/4, 1/8, 1/16 and 1/32 of the resolution."""
 
 _LEAST_GATE = 1e-3
