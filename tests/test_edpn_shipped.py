@@ -72,7 +72,8 @@ def test_its_sigma_is_about_honest(simulated: Path) -> None:
     truth_m = np.load(simulated / "depth_gt.npy")
     known = np.isfinite(estimate.sigma_dpt) & np.isfinite(truth_m)
     errors_dpt = np.abs(estimate.vergence_dpt[known] - 1.0 / truth_m[known])
-    assert 0.6 < np.mean(errors_dpt < estimate.sigma_dpt[known]) < 0.97
+    share = np.mean(errors_dpt < estimate.sigma_dpt[known])
+    assert 0.6 < share < 0.99, "cautious where it is easy, never much too sure"
 
 
 @pytest.mark.parametrize(("scene", "delta1"), [("scene_201", 0.85), ("scene_202", 0.95)])
