@@ -90,6 +90,8 @@ class DepthPipeline:
         device: where volumes are kept, ``cpu`` or a torch device.
         rate_hz: depth images a second that there are to be, between turning points too; 0 for one a sweep.
         correct_lag: whether the lag between lens and events that is found is taken out of the sweeps to come.
+        find_lag: whether it is looked for at all; not where much of the scene lies outside of the sweep, as what is
+            never in focus seems to move by bins between up and down.
         on_packet: called in the reading thread with every packet; must not block for long.
     """
 
@@ -104,11 +106,13 @@ class DepthPipeline:
         device: str = "cpu",
         rate_hz: float = 0.0,
         correct_lag: bool = False,
+        find_lag: bool = True,
         on_packet: Callable[[Packet], None] = lambda packet: None,
     ) -> None:
         self._rig = rig
         self._on_packet = on_packet
-        self._lag = LagCheck(rig, corrects=correct_lag)
+        self._lag = LagCheck(rig, corrects=correct_lag and find_lag)
+        self._find_lag = find_lag
         self._open_capture = open_capture
         self._open_sweeps = open_sweeps
         self._estimator = estimator
@@ -231,7 +235,7 @@ class DepthPipeline:
                     self._depths += 1
                     self._latencies_ms.append(latency_ms)
                 self._on_depth(output)
-                if not snapshot.part:
+                if self._find_lag and not snapshot.part:
                     self._lag.look(snapshot)  # when the depth is out: nobody waits for it
             finally:
                 snapshot.release()

@@ -94,7 +94,7 @@ def problem(uri: str) -> str:
 
 def test_no_camera_says_what_to_do() -> None:
     message = problem("camera:")
-    assert "no camera found" in message and "65-inivation.rules" in message and "152a" in message
+    assert "no camera found" in message and "60-edfv.rules" in message and "152a" in message
 
 
 def test_unknown_serial_names_those_that_are_there(fake: FakeDvxplorer) -> None:

@@ -174,7 +174,7 @@ def test_opening_errors_come_back_and_leave_nothing(tmp_path: Path) -> None:
     before = open_descriptors()
     with pytest.raises(SourceError, match="no such recording"):
         Capture(str(tmp_path / "missing.aedat4"))
-    with pytest.raises(SourceError, match=r"no camera found.*65-inivation.rules.*152a"):
+    with pytest.raises(SourceError, match=r"no camera found.*60-edfv.rules.*152a"):
         Capture("camera:")
     assert open_descriptors() == before
 

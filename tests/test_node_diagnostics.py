@@ -105,6 +105,13 @@ def test_silence_is_a_warning_within_two_seconds(diagnostics):
     assert found[first].message.endswith(" s: check the camera and its connection")
 
 
+def test_a_recording_that_has_been_read_is_not_silent(diagnostics):
+    """Its events are read faster than they become depth."""
+    setup = DepthSetup(DepthParameters(), load_rig("config/rig.yaml"), Path(), "sweep", Path("sweep"))
+    diagnostics.update(setup, running(10, 1000), "", now_s=0.0)
+    assert diagnostics.update(setup, running(12, 1000), "", now_s=5.0).level == OK
+
+
 def test_events_without_depth_are_a_warning_that_says_so(diagnostics):
     diagnostics.update(None, running(10, 1000), "", now_s=100.0)
     assert diagnostics.update(None, running(10, 2000), "", now_s=100.9).level == OK

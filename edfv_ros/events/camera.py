@@ -18,7 +18,7 @@ _READ_TIMEOUT_S = 0.01
 _POLL_S = 0.0005
 _MAX_BATCHES = 8
 
-_ACCESS = "install the udev rule 65-inivation.rules (USB vendor 152a), replug the camera and close other programs"
+_ACCESS = "install the udev rule udev/60-edfv.rules (USB vendor 152a), replug the camera and close other programs"
 _FIRMWARE = "update its firmware with DV's Flashy where it is old"
 
 

@@ -77,6 +77,7 @@ class DepthDevices:
             device=parameters.device,
             rate_hz=parameters.depth_rate_hz,
             correct_lag=parameters.correct_lag,
+            find_lag=not (parameters.region_near_m or parameters.region_far_m),
             on_packet=self.tap.on_packet,
         )
 

@@ -144,7 +144,8 @@ class DepthDiagnostics:
         if session.state is not SessionState.RUNNING:
             return OK, session.state.value
         silent_s = now_s - self._events_seen_s
-        if silent_s >= SILENT_AFTER_S:
+        recorded = setup is not None and setup.recording is not None  # read ahead of what it becomes
+        if silent_s >= SILENT_AFTER_S and not recorded:
             return WARN, f"no events for {silent_s:.1f} s: check the camera and its connection"
         without_depth_s = now_s - self._depth_seen_s
         if without_depth_s >= _patience_s(setup, now):

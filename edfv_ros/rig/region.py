@@ -13,6 +13,10 @@ _FEWEST_DEPTHS_OF_FIELD = 2.0  # a point at one end of the sweep must blur visib
 _ROUNDING = 0.005  # of a depth that somebody has rounded to two or three digits
 
 
+SLOWEST_HZ = 0.05
+"""Of a sweep asked for while a camera runs: at ten seconds a depth image it would pass for broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
     """What is wanted of a sweep beside what the rig file says; 0 leaves the rig's own.
@@ -37,6 +41,11 @@ class SweepSettings:
         """
         if self == SweepSettings():
             return rig
+        if 0.0 < self.frequency_hz < SLOWEST_HZ:
+            raise RigError(
+                f"a sweep frequency of {self.frequency_hz:g} Hz is too slow: {SLOWEST_HZ:g} Hz or more, or 0 for the "
+                "rig's"
+            )
         near_dpt, far_dpt = self._region_dpt(rig) if self.near_m or self.far_m else _sweep_dpt(rig)
         sweep = rig.sweep.model_dump()
         sweep |= {"vergence_min_dpt": far_dpt, "vergence_max_dpt": near_dpt}
