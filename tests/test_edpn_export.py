@@ -165,7 +165,7 @@ def test_int8_says_nearly_the_same(exported: Path, int8: tuple[Path, quantise.Qu
     assert network.precision == "int8"
     difference = np.abs(position - exact)
     assert 0.0 < difference.mean() < 0.1 and np.quantile(difference, 0.95) < 0.3
-    assert np.median(np.abs(scale / exact_scale - 1.0)) < 0.1
+    assert np.median(np.abs(scale / exact_scale - 1.0)) < 0.2
 
 
 def test_the_trunk_is_int8_and_what_decides_on_fractions_is_not(int8: tuple[Path, quantise.Quantised]) -> None:

@@ -58,6 +58,6 @@ def test_what_the_lens_cannot_focus_at_is_refused(rig, settings, reason):
 
 
 def test_a_sweep_that_nobody_would_wait_for_is_refused(rig):
-    with pytest.raises(RigError, match=r"0\.001 Hz is too slow: 0\.05 Hz or more, or 0 for the rig's"):
+    with pytest.raises(RigError, match=r"0\.001 Hz is too slow: 0\.01 Hz or more, or 0 for the rig's"):
         SweepSettings(frequency_hz=0.001).applied_to(rig)
-    assert SweepSettings(frequency_hz=0.05).applied_to(rig).sweep.frequency_hz == 0.05
+    assert SweepSettings(frequency_hz=0.01).applied_to(rig).sweep.frequency_hz == 0.01

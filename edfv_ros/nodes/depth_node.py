@@ -166,6 +166,7 @@ class DepthNode(CancellableNode):
         self._operations.release()
         if session is not None:
             session.stop()
+            self.get_logger().info("stopped measuring depth")
 
     def _release(self) -> None:
         self._stop()

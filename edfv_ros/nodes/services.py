@@ -41,28 +41,34 @@ class DepthServices:
         }
         group = ReentrantCallbackGroup()  # an answer that is awaited must not keep others waiting
         for name, switch in switches.items():
-            node.create_service(SetBool, f"~/{name}", partial(self._switch, switch), callback_group=group)
+            node.create_service(SetBool, f"~/{name}", partial(self._switch, name, switch), callback_group=group)
         for name, trigger in triggers.items():
-            node.create_service(Trigger, f"~/{name}", partial(self._trigger, trigger), callback_group=group)
+            node.create_service(Trigger, f"~/{name}", partial(self._trigger, name, trigger), callback_group=group)
 
     async def _switch(
-        self, switch: Callable[[bool], str], request: SetBool.Request, response: SetBool.Response
+        self, name: str, switch: Callable[[bool], str], request: SetBool.Request, response: SetBool.Response
     ) -> SetBool.Response:
-        return await self._answer(lambda: (True, switch(request.data)), response)
+        return await self._answer(name, lambda: (True, switch(request.data)), response)
 
     async def _trigger(
-        self, trigger: Callable[[], Answer], request: Trigger.Request, response: Trigger.Response
+        self, name: str, trigger: Callable[[], Answer], request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        return await self._answer(trigger, response)
+        return await self._answer(name, trigger, response)
 
-    async def _answer(self, work: Callable[[], Answer], response: Any) -> Any:
+    async def _answer(self, name: str, work: Callable[[], Answer], response: Any) -> Any:
+        logger = self._node.get_logger()
         try:
             response.success, response.message = await self._background.run(work)
         except EdfvError as error:
             response.success, response.message = False, str(error)
         except Exception as error:  # rclpy would end the node
             response.success, response.message = False, f"unexpected {type(error).__name__}: {error}"
-            self._node.get_logger().error(response.message)
+            logger.error(response.message)
+        # Who asked has the answer; the log is for those who wonder later why the lens stood still.
+        if response.success:
+            logger.info(f"{name}: {response.message}")
+        else:
+            logger.warning(f"{name}: {response.message}")
         return response
 
 

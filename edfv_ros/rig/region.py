@@ -13,8 +13,8 @@ _FEWEST_DEPTHS_OF_FIELD = 2.0  # a point at one end of the sweep must blur visib
 _ROUNDING = 0.005  # of a depth that somebody has rounded to two or three digits
 
 
-SLOWEST_HZ = 0.05
-"""Of a sweep asked for while a camera runs: at ten seconds a depth image it would pass for broken."""
+SLOWEST_HZ = 0.01
+"""Of a sweep asked for while a camera runs: at minutes a depth image it would pass for broken."""
 
 
 @dataclass(frozen=True, slots=True)
